@@ -1,0 +1,34 @@
+"""What a network says about an input: K keypoint heatmaps and L limb fields.
+
+Cell m of a map of stride s lies at input pixel m * s + (s - 1) / 2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """heatmaps (K, h, w) in 0..1 and limbs (L, 2, h, w): unit vectors (x, y) along each limb.
+
+    `limb_shift`, in cells, says how far down and right of its true place a limb was drawn in
+    training: 0 when drawn right, (s - 1) / 2s for Lightweight OpenPose's targets, which
+    put cell m of a limb field at input pixel m * s.
+    """
+
+    heatmaps: Array
+    limbs: Array
+    stride: int = 8
+    limb_shift: float = 0.0
+
+    def pixels(self, cells: NDArray[np.floating]) -> Array:
+        """Cell coordinates to input pixels."""
+        return (cells * self.stride + (self.stride - 1) / 2).astype(np.float32)
+
+    def cells(self, pixels: NDArray[np.floating]) -> Array:
+        """Input pixels to cell coordinates."""
+        return ((pixels - (self.stride - 1) / 2) / self.stride).astype(np.float32)

@@ -1,0 +1,84 @@
+"""One person: where each keypoint is, how sure of it, how sure of the whole."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .skeleton import MIDPOINTS, Skeleton
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """xy (K, 2) in pixels of the image that was given, nan where not found; confidence (K,) in
+    0..1, 0 where not found; `score` ranks people of all pictures; `id` is a tracker's."""
+
+    skeleton: Skeleton
+    xy: Array
+    confidence: Array
+    score: float
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.skeleton.keypoints)
+        if self.xy.shape != (count, 2) or self.confidence.shape != (count,):
+            raise ValueError(
+                f"a pose of {count} keypoints needs xy ({count}, 2) and confidence ({count},), "
+                f"not {self.xy.shape} and {self.confidence.shape}"
+            )
+
+    def __getitem__(self, name: str) -> Array:
+        """xy (2,) of a keypoint by its name; KeyError if the skeleton has none of that name."""
+        return self.xy[self.skeleton.index[name]]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(K,) True where the keypoint has a place."""
+        return ~np.isnan(self.xy[:, 0])
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """left, top, right, bottom of the found keypoints, in pixels; four nan if none is found."""
+        if not self.found.any():
+            return (np.nan,) * 4
+        left, top = self.xy[self.found].min(axis=0)
+        right, bottom = self.xy[self.found].max(axis=0)
+        return float(left), float(top), float(right), float(bottom)
+
+    def moved(self, to: Callable[[Array], Array]) -> "Pose":
+        """The same person in other coordinates: `to` maps (K, 2) to (K, 2)."""
+        return replace(self, xy=to(self.xy).astype(np.float32))
+
+    def as_skeleton(self, skeleton: Skeleton) -> "Pose":
+        """The same person in another order; neck and mid_hip are made where they were not found."""
+        count = len(skeleton.keypoints)
+        xy = np.full((count, 2), np.nan, np.float32)
+        confidence = np.zeros(count, np.float32)
+        for k, name in enumerate(skeleton.keypoints):
+            sources = [name] if self._has(name) else list(MIDPOINTS.get(name, ()))
+            if sources and all(self._has(source) for source in sources):
+                rows = [self.skeleton.index[source] for source in sources]
+                xy[k] = self.xy[rows].mean(axis=0)
+                confidence[k] = self.confidence[rows].min()
+        return replace(self, skeleton=skeleton, xy=xy, confidence=confidence)
+
+    def _has(self, name: str) -> bool:
+        return name in self.skeleton.index and not np.isnan(self[name][0])
+
+
+def oks(pose: Pose, others: list[Pose], area: float) -> NDArray[np.float64]:
+    """(len(others),) object keypoint similarity over the keypoints that both have, 0 if none.
+
+    `area` in square pixels sets how far is far. Formula: cocodataset.org/#keypoints-eval.
+    """
+    if not others:
+        return np.zeros(0)
+    square = np.square(np.stack([other.xy for other in others]) - pose.xy).sum(axis=2)
+    variance = np.square(2 * np.asarray(pose.skeleton.sigmas))
+    both = ~np.isnan(square)
+    similar = np.exp(-np.where(both, square, 0) / (2 * variance * max(area, 1e-6)))
+    total: NDArray[np.float64] = (similar * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+    return total

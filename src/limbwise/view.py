@@ -1,0 +1,55 @@
+"""Image to network input and back: the only place where coordinates change images.
+
+The pixel convention: the centre of a pixel is a whole number, so scaling by s takes x to
+(x + 0.5) * s - 0.5. cv2.resize follows the same rule.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+GREY = (128, 128, 128)  # where there is no picture
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An affine map from image pixels to network-input pixels: matrix (2, 3)."""
+
+    matrix: NDArray[np.float64]
+
+    @classmethod
+    def scaling(cls, x: float, y: float) -> "View":
+        """The view of an image resized by the factors x and y."""
+        return cls(np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5]]))
+
+    def there(self, xy: NDArray[np.floating]) -> Points:
+        """(..., 2) image pixels to input pixels."""
+        moved: Points = (xy @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
+        return moved
+
+    def back(self, xy: NDArray[np.floating]) -> Points:
+        """(..., 2) input pixels to image pixels."""
+        inverse = np.linalg.inv(self.matrix[:, :2])
+        moved: Points = ((xy - self.matrix[:, 2]) @ inverse.T).astype(np.float32)
+        return moved
+
+
+def fit(image: Image, height: int, multiple: int = 8, widest: float = 4.0) -> tuple[Image, View]:
+    """image (H, W, 3) to an input of `height` rows, padded right and below to whole multiples.
+
+    A picture wider than `widest` times its height is made smaller, so that a strip of 20000 x 50
+    pixels costs no more than any other picture.
+    """
+    rows, columns = image.shape[:2]
+    scale = min(height / rows, widest * height / columns)
+    size = max(round(columns * scale), 1), max(round(rows * scale), 1)
+    smaller = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+    scaled = cv2.resize(image, size, interpolation=smaller)
+    right, below = -size[0] % multiple, -size[1] % multiple
+    padded = cv2.copyMakeBorder(scaled, 0, below, 0, right, cv2.BORDER_CONSTANT, value=GREY)
+    return padded.astype(np.uint8, copy=False), View.scaling(size[0] / columns, size[1] / rows)
