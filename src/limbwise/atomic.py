@@ -12,7 +12,8 @@ from .errors import BadInput
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields the temporary path to write; renames it on success, removes it on an exception.
 
-    The suffix is kept, since many writers choose their format by it. BadInput if the folder does
+    The suffix is kept, since many writers choose their format by it. What was not written at all
+    changes nothing. BadInput if the folder does
     not exist or cannot be written to.
     """
     path = Path(path)
@@ -20,7 +21,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     check_writable(path)
     try:
         yield temporary
-        temporary.replace(path)
+        if temporary.exists():
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -13,17 +13,11 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """heatmaps (K, h, w) in 0..1 and limbs (L, 2, h, w): unit vectors (x, y) along each limb.
-
-    `limb_shift`, in cells, says how far down and right of its true place a limb was drawn in
-    training: 0 when drawn right, (s - 1) / 2s for Lightweight OpenPose's targets, which
-    put cell m of a limb field at input pixel m * s.
-    """
+    """heatmaps (K, h, w) in 0..1 and limbs (L, 2, h, w): unit vectors (x, y) along each limb."""
 
     heatmaps: Array
     limbs: Array
     stride: int = 8
-    limb_shift: float = 0.0
 
     def pixels(self, cells: NDArray[np.floating]) -> Array:
         """Cell coordinates to input pixels."""

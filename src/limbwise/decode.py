@@ -1,0 +1,243 @@
+"""What the network drew, read back as people.
+
+Peaks of each heatmap are keypoints; a limb field says which two keypoints of neighbouring kinds
+belong together; the surest pairs are joined first, and every join makes, grows or merges a person
+(greedy bottom-up parsing, Cao et al. 2017, arXiv 1611.08050). Nothing is upsampled: the position
+between cells comes from a parabola through the logarithms of the heatmap, since the logarithm of
+the Gaussian that was drawn is one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fields import Fields
+from .pose import Pose
+from .skeleton import Skeleton
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+_FLOOR = 1e-6  # a heatmap's logarithm starts here
+_BORDER = 2  # empty cells round a heatmap, so that every cell has its neighbours
+
+
+def decode(
+    fields: Fields,
+    skeleton: Skeleton,
+    *,
+    threshold: float = 0.1,
+    weak: float = 0.02,
+    samples: int = 9,
+    share: float = 0.8,
+    size_weight: float = 0.2,
+) -> list[Pose]:
+    """heatmaps (K, h, w) and limbs (L, 2, h, w) to poses in input pixels, best first.
+
+    Two keypoints above `threshold` can begin a person; those above `weak` only join one. A pair
+    is a limb if more than `share` of the `samples` read along it point its way. A person's score,
+    0 to about 1, grows with the limbs' and, to the power `size_weight`, with the person's size.
+    """
+    found = find_peaks(fields.heatmaps, min(weak, threshold))
+    limbs = score_limbs(fields.limbs, found, skeleton, threshold, samples, share)
+    people = join(limbs, found)
+    poses = [_pose(person, found, fields, skeleton, size_weight) for person in people]
+    return sorted(poses, key=lambda pose: -pose.score)
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """P peaks of all heatmaps, those of one kind side by side: kind (P,), xy (P, 2) in cells,
+    height (P,)."""
+
+    kind: Ints
+    xy: Floats
+    height: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Limbs:
+    """C pairs of peaks that a limb field joins, the surest first: the peaks `start` and `end`
+    (C,), `score` (C,) 0 to 1, and whether the pair may begin a person, `strong` (C,)."""
+
+    start: Ints
+    end: Ints
+    score: Floats
+    strong: Mask
+
+
+@dataclass(slots=True)
+class _Person:
+    kinds: int  # bit k is set once a peak of kind k is among the peaks
+    peaks: list[int]
+    score: float = 0.0
+    limbs: int = 0
+
+
+def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
+    """(K, h, w) to the cells above `threshold` that none of their 8 neighbours exceeds."""
+    padded = np.pad(heatmaps, ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER)))
+    _, rows, columns = padded.shape
+    flat = padded.ravel()
+    cells = np.flatnonzero(flat > threshold)
+    for step in (1, -1, columns, -columns, columns + 1, columns - 1, 1 - columns, -columns - 1):
+        cells = cells[flat[cells] >= flat[cells + step]]
+    cells = _one_per_plateau(cells, flat, columns)
+    plane, column = np.divmod(cells, columns)
+    kind, row = np.divmod(plane, rows)
+    xy = np.stack([column, row], axis=1) - _BORDER + _offsets(flat, cells, columns)
+    return Peaks(kind, xy.astype(np.float32), np.minimum(flat[cells], 1))
+
+
+def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
+    """Of maxima that touch, and so are equal, the first is kept."""
+    steps = (1, columns - 1, columns, columns + 1)
+    if not any((flat[cells] == flat[cells + step]).any() for step in steps):
+        return cells
+    kept: set[int] = set()
+    for cell in cells.tolist():
+        if not any(cell - step in kept for step in steps):
+            kept.add(cell)
+    return np.array(sorted(kept), np.intp)
+
+
+def _offsets(flat: Floats, cells: Ints, columns: int) -> NDArray[np.float64]:
+    """(P, 2) from a peak's cell to the top of the parabola through the logs, within half a cell.
+
+    As in DARK (Zhang et al. 2020, arXiv 1910.06278), one axis at a time. Where the map rises again
+    beyond a neighbour, that neighbour belongs to another person's peak: then the slope on the other
+    side is taken, with the curvature of the other axis (the Gaussian is round).
+    """
+    steps = np.array([[1], [columns]])  # (axis, peak)
+    here = _log(flat[cells])
+    before, after = _log(flat[cells - steps]), _log(flat[cells + steps])
+    curvature = np.maximum(2 * here - before - after, 1e-6)
+    offset = (after - before) / (2 * curvature)
+    shared_before = flat[cells - 2 * steps] >= flat[cells - steps]
+    shared_after = flat[cells + 2 * steps] >= flat[cells + steps]
+    offset = np.where(shared_after, (here - before) / curvature.max(axis=0) - 0.5, offset)
+    offset = np.where(shared_before, (after - here) / curvature.max(axis=0) + 0.5, offset)
+    offsets: NDArray[np.float64] = offset.clip(-0.5, 0.5).T
+    return offsets
+
+
+def _log(values: Floats) -> NDArray[np.float64]:
+    return np.log(np.maximum(values, _FLOOR), dtype=np.float64)
+
+
+def score_limbs(
+    limbs: Floats, peaks: Peaks, skeleton: Skeleton, threshold: float, samples: int, share: float
+) -> Limbs:
+    """Pairs of peaks that more than `share` of the samples of their limb's field join.
+
+    The score is the mean, over the samples that point the limb's way, of the field along it: the
+    line integral of Cao et al. (2017), equation 10.
+    """
+    limb, start, end = _pairs(peaks, skeleton, threshold)
+    middle = _along(limbs, limb, peaks.xy[start], peaks.xy[end], _spread(samples)[1::3])
+    allowed = int(np.ceil((1 - share) * samples)) - 1
+    hopeful = (middle <= 0).sum(axis=1) <= allowed
+    limb, start, end = limb[hopeful], start[hopeful], end[hopeful]
+    along = _along(limbs, limb, peaks.xy[start], peaks.xy[end], _spread(samples))
+    agree = (along > 0).sum(axis=1)
+    score = np.maximum(along, 0).sum(axis=1) / np.maximum(agree, 1)
+    strong = (peaks.height[start] > threshold) & (peaks.height[end] > threshold)
+    order = np.lexsort((-score, ~strong))
+    order = order[agree[order] > share * samples]
+    return Limbs(start[order], end[order], score[order], strong[order])
+
+
+def _spread(samples: int) -> Floats:
+    return np.linspace(0, 1, samples, dtype=np.float32)
+
+
+def _pairs(peaks: Peaks, skeleton: Skeleton, threshold: float) -> tuple[Ints, Ints, Ints]:
+    """Every pair of peaks that a limb could join: limb (Q,), start (Q,), end (Q,)."""
+    ends = np.array(skeleton.pairs, np.intp).reshape(-1, 2)
+    kinds = np.arange(len(skeleton.keypoints) + 1)
+    first = np.searchsorted(peaks.kind, kinds)
+    count = np.diff(first)[ends]
+    limb = np.repeat(np.arange(len(ends)), count.prod(axis=1))
+    number = np.arange(len(limb)) - np.repeat(
+        np.cumsum(count.prod(axis=1)) - count.prod(axis=1), count.prod(axis=1)
+    )
+    start, end = np.divmod(number, count[limb, 1])
+    return limb, start + first[ends[limb, 0]], end + first[ends[limb, 1]]
+
+
+def _along(limbs: Floats, limb: Ints, start: Floats, end: Floats, places: Floats) -> Floats:
+    """(Q, len(places)): the field of each pair's limb, projected on the way from start to end."""
+    way = end - start
+    length = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-6)[:, None]
+    points = start[:, None] + places[:, None] * way[:, None]
+    vectors = _bilinear(limbs, limb[:, None], points[..., 0], points[..., 1])
+    unit = way / length
+    along: Floats = vectors[0] * unit[:, :1] + vectors[1] * unit[:, 1:]
+    return along
+
+
+def _bilinear(limbs: Floats, limb: Ints, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Field vectors between cells; beyond the border the border's."""
+    _, _, rows, columns = limbs.shape
+    x, y = x.clip(0, columns - 1), y.clip(0, rows - 1)
+    left = np.minimum(x.astype(np.intp), max(columns - 2, 0))
+    top = np.minimum(y.astype(np.intp), max(rows - 2, 0))
+    right, below = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    across, down = int(columns > 1), columns * int(rows > 1)
+    cell = (2 * limb * rows + top) * columns + left
+    flat = limbs.reshape(-1)
+
+    def read(cell: Ints) -> Floats:
+        upper = flat[cell] * (1 - right) + flat[cell + across] * right
+        lower = flat[cell + down] * (1 - right) + flat[cell + down + across] * right
+        value: Floats = upper * (1 - below) + lower * below
+        return value
+
+    return read(cell), read(cell + rows * columns)
+
+
+def join(limbs: Limbs, peaks: Peaks) -> list[_Person]:
+    """People from pairs, the surest pair first; a person has at most one peak of each kind."""
+    owner: dict[int, _Person] = {}
+    kind = peaks.kind.tolist()
+    rows = zip(
+        limbs.start.tolist(), limbs.end.tolist(), limbs.score.tolist(), limbs.strong.tolist(),
+        strict=True,
+    )  # fmt: skip
+    for start, end, score, strong in rows:
+        one, other = owner.get(start), owner.get(end)
+        if one is None and other is None and not strong:
+            continue
+        one = one or _Person(1 << kind[start], [start])
+        other = other or _Person(1 << kind[end], [end])
+        if one is not other:
+            if one.kinds & other.kinds:
+                continue
+            one.kinds |= other.kinds
+            one.peaks += other.peaks
+            one.limbs += other.limbs
+            one.score += other.score
+            for peak in one.peaks:
+                owner[peak] = one
+        one.limbs += 1
+        one.score += score
+    return list({id(person): person for person in owner.values()}.values())
+
+
+def _pose(
+    person: _Person, peaks: Peaks, fields: Fields, skeleton: Skeleton, size_weight: float
+) -> Pose:
+    """Limb scores summed over the root of their number: many good limbs beat few. Large people are
+    found more exactly than small ones, and rank higher (measured, docs/log.md)."""
+    xy = np.full((len(skeleton.keypoints), 2), np.nan, np.float32)
+    confidence = np.zeros(len(skeleton.keypoints), np.float32)
+    kinds = peaks.kind[person.peaks]
+    cells = peaks.xy[person.peaks]
+    xy[kinds] = fields.pixels(cells)
+    confidence[kinds] = peaks.height[person.peaks]
+    height = fields.heatmaps.shape[1]
+    size = float(np.ptp(cells, axis=0).max()) / height
+    score = person.score / float(np.sqrt(person.limbs * len(skeleton.limbs)))
+    return Pose(skeleton, xy, confidence, score * size**size_weight)

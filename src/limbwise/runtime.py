@@ -1,0 +1,304 @@
+"""Who computes: OpenVINO, ONNX Runtime or PyTorch behind one callable.
+
+A `Runtime` takes a batch of uint8 BGR inputs and gives `Fields`. What a model is (its keypoints,
+limbs, stride, size) travels inside the model file as JSON; three foreign kinds of file are known by
+their outputs: Lightweight OpenPose exported to ONNX or OpenVINO, and Open Model Zoo's
+human-pose-estimation-0001, which is the same network.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BadInput
+from .fields import Fields
+from .skeleton import BODY, Skeleton
+
+Batch = NDArray[np.uint8]
+Maps = NDArray[np.float32]
+
+KEY = "limbwise"  # of the description in a model file's metadata
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model file says of itself.
+
+    `stride` is in input pixels, `multiple` is what both sides of an input must be whole multiples
+    of, `height` the input height it is meant for.
+    """
+
+    name: str
+    skeleton: Skeleton
+    stride: int = 8
+    multiple: int = 8
+    height: int = 368
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self) | {"skeleton": self.skeleton.to_dict()})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Description":
+        """The inverse of `to_json`; KeyError, TypeError or ValueError if it is not one."""
+        data = json.loads(text)
+        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"])})
+
+
+ANCESTOR = Description("lightweight-openpose", BODY)
+
+
+@dataclass(frozen=True, eq=False)
+class Runtime:
+    """A callable from inputs (N, H, W, 3) uint8 BGR to N `Fields`.
+
+    `run` gives heatmaps (N, K or K + 1, h, w), a background channel last if there is one, and limb
+    fields (N, 2 L, h, w) as x, y pairs. `label` says who computes, and how.
+    """
+
+    description: Description
+    label: str
+    run: Callable[[Batch], tuple[Maps, Maps]]
+
+    def __call__(self, images: Batch) -> list[Fields]:
+        heatmaps, limbs = self.run(images)
+        skeleton = self.description.skeleton
+        keypoints, pairs = len(skeleton.keypoints), len(skeleton.limbs)
+        vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
+        return [
+            Fields(heatmap[:keypoints], vector, self.description.stride)
+            for heatmap, vector in zip(heatmaps, vectors, strict=True)
+        ]
+
+
+# Foreign models: mean and scale of their inputs, and how their outputs are called.
+_MEAN, _SCALE = 128.0, 256.0
+_HEATMAP_NAMES, _LIMB_NAMES = ("heatmaps", "_L2"), ("pafs", "_L1")
+
+
+def openvino(
+    path: Path, threads: int | None = None, precision: str = "fast", pinning: bool = False
+) -> Runtime:
+    """Runs .onnx, .xml and (through an export in memory) checkpoint files with OpenVINO.
+
+    `precision` "fast" is bf16 where the CPU computes it natively, otherwise f32. Pinning stays off
+    because two processes that pin would share one core.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    model = _read_openvino(core, path)
+    description = _describe_openvino(model, path)
+    names = [output.get_any_name() if output.names else "" for output in model.outputs]
+    counts = [_channels(output.partial_shape) for output in model.outputs]
+    described = description is not None
+    chosen = _choose_outputs(path, names, counts, description)
+    if not described:
+        model = _take_images(model, normalise=path.suffix != ".xml")
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _openvino_precision(core, precision),
+        "INFERENCE_NUM_THREADS": threads or 0,
+        "ENABLE_CPU_PINNING": pinning,
+    }
+    compiled = core.compile_model(model, "CPU", options)
+    request = compiled.create_infer_request()
+
+    def run(images: Batch) -> tuple[Maps, Maps]:
+        results = request.infer([images], share_inputs=True)
+        heatmaps, limbs = (results[compiled.outputs[place]] for place in chosen)
+        return heatmaps, limbs
+
+    label = f"openvino {options['INFERENCE_PRECISION_HINT']}"
+    return Runtime(description or ANCESTOR, label, run)
+
+
+def _read_openvino(core: Any, path: Path) -> Any:
+    """An OpenVINO model from any model file; the checkpoint's goes through ONNX in memory."""
+    if is_checkpoint(path):
+        need_torch()
+        from .train.export import to_onnx
+
+        return core.read_model(to_onnx(path))
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise BadInput(f"{path} is not a model that OpenVINO can read: {_last(error)}") from error
+
+
+def _describe_openvino(model: Any, path: Path) -> Description | None:
+    for place in (["framework", KEY], [KEY]):  # of an ONNX file, of an IR
+        if model.has_rt_info(place):
+            return _described(str(model.get_rt_info(place).astype(str)), path)
+    return None
+
+
+def _channels(shape: Any) -> int:
+    """The size of an output's second dimension, 0 if it has none that is fixed."""
+    return shape[1].get_length() if len(shape) > 1 and shape[1].is_static else 0
+
+
+def _take_images(model: Any, normalise: bool) -> Any:
+    """The foreign model with (N, H, W, 3) uint8 BGR of any size as its input."""
+    import openvino as ov
+    from openvino.preprocess import PrePostProcessor
+
+    model.reshape([-1, 3, -1, -1])
+    steps = PrePostProcessor(model)
+    tensor = steps.input().tensor()
+    tensor.set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    steps.input().model().set_layout(ov.Layout("NCHW"))
+    convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    if normalise:
+        convert.mean(_MEAN).scale(_SCALE)
+    return steps.build()
+
+
+def _openvino_precision(core: Any, precision: str) -> str:
+    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    match precision:
+        case "fast":
+            return "bf16" if native else "f32"
+        case "f32" | "bf16":
+            return precision
+    raise BadInput(f"precision {precision} is unknown: choose fast, f32 or bf16")
+
+
+def onnx(path: Path, threads: int | None = None, precision: str = "fast") -> Runtime:
+    """Runs .onnx and (through an export in memory) checkpoint files with ONNX Runtime, in f32."""
+    _only_f32("onnx", precision)
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise BadInput("ONNX Runtime is missing: pip install 'limbwise[onnx]'") from error
+    if path.suffix == ".xml":
+        raise BadInput(f"{path} is an OpenVINO file: the onnx runtime needs an .onnx file")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = _read_onnx(ort, path, options)
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    description = _described(text, path) if text else None
+    names = [output.name for output in session.get_outputs()]
+    counts = [_fixed(output.shape) for output in session.get_outputs()]
+    chosen = _choose_outputs(path, names, counts, description)
+    wanted = [names[place] for place in chosen]
+    source = session.get_inputs()[0].name
+    described = description is not None
+
+    def run(images: Batch) -> tuple[Maps, Maps]:
+        data = images if described else _normalised(images)
+        heatmaps, limbs = session.run(wanted, {source: data})
+        return heatmaps, limbs
+
+    return Runtime(description or ANCESTOR, "onnxruntime f32", run)
+
+
+def _read_onnx(ort: Any, path: Path, options: Any) -> Any:
+    source: bytes | str = str(path)
+    if is_checkpoint(path):
+        need_torch()
+        from .train.export import to_onnx
+
+        source = to_onnx(path)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the package's exceptions have no common base
+        raise BadInput(
+            f"{path} is not a model that ONNX Runtime can read: {_last(error)}"
+        ) from error
+
+
+def _fixed(shape: Sequence[Any]) -> int:
+    return shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 0
+
+
+def _normalised(images: Batch) -> Maps:
+    """(N, H, W, 3) uint8 to the (N, 3, H, W) float32 that a foreign ONNX file takes."""
+    planes = (images.transpose(0, 3, 1, 2).astype(np.float32) - _MEAN) / _SCALE
+    return np.ascontiguousarray(planes, np.float32)
+
+
+def torch(
+    path: Path, threads: int | None = None, precision: str = "fast", device: str = "cpu"
+) -> Runtime:
+    """Runs checkpoint files with PyTorch, in f32, on `device`."""
+    _only_f32("torch", precision)
+    if not is_checkpoint(path):
+        raise BadInput(f"{path} is not a checkpoint: the torch runtime needs a .pth file")
+    need_torch()
+    import torch as th
+
+    from .train.export import as_seen_by_runtimes
+
+    model, description = as_seen_by_runtimes(path)
+    model = model.to(device)
+    if threads:
+        th.set_num_threads(threads)
+
+    def run(images: Batch) -> tuple[Maps, Maps]:
+        with th.inference_mode():
+            heatmaps, limbs = model(th.from_numpy(images).to(device))
+        return heatmaps.cpu().numpy(), limbs.cpu().numpy()
+
+    return Runtime(description, f"torch f32 {device}", run)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether the file holds weights that need PyTorch to become a model."""
+    return path.suffix in (".pth", ".pt", ".ckpt")
+
+
+def need_torch() -> None:
+    """BadInput with the remedy where PyTorch is not installed."""
+    if not has("torch"):
+        raise BadInput("PyTorch is missing: pip install 'limbwise[train]'")
+
+
+def has(module: str) -> bool:
+    """Whether a module is installed."""
+    return importlib.util.find_spec(module) is not None
+
+
+def _only_f32(runtime: str, precision: str) -> None:
+    if precision not in ("fast", "f32"):
+        raise BadInput(f"the {runtime} runtime computes in f32 only, not in {precision}")
+
+
+def _described(text: str, path: Path) -> Description:
+    try:
+        return Description.from_json(text)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} has a damaged limbwise description: {error}") from error
+
+
+def _choose_outputs(
+    path: Path, names: list[str], counts: list[int], description: Description | None
+) -> tuple[int, int]:
+    """Which outputs are heatmaps and limb fields: of several stages the last."""
+    keypoints, pairs = len(BODY.keypoints) + 1, 2 * len(BODY.limbs)
+    heatmap_names, limb_names = _HEATMAP_NAMES, _LIMB_NAMES
+    if description is not None:
+        keypoints = len(description.skeleton.keypoints)
+        pairs = 2 * len(description.skeleton.limbs)
+        heatmap_names, limb_names = ("heatmaps",), ("limbs",)
+    outputs = list(enumerate(zip(names, counts, strict=True)))
+    heatmaps = [i for i, (n, c) in outputs if c == keypoints and n.endswith(heatmap_names)]
+    limbs = [i for i, (n, c) in outputs if c == pairs and n.endswith(limb_names)]
+    if heatmaps and limbs:
+        return heatmaps[-1], limbs[-1]
+    found = ", ".join(f"{name or 'unnamed'} ({count})" for _, (name, count) in outputs)
+    raise BadInput(
+        f"{path} is not a pose model that limbwise knows: its outputs (and channels) are {found}; "
+        f"needed are heatmaps ({keypoints}) and pafs or limbs ({pairs})"
+    )
+
+
+def _last(error: Exception) -> str:
+    """The last line of a library's long message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,167 @@
+"""A checkpoint to a model file that runs without PyTorch and describes itself.
+
+The exported graph takes uint8 BGR pictures (N, H, W, 3) of any size: colour order, mean and scale
+are inside, the background channel and the earlier stages are left out.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import runtime
+from ..atomic import replacing
+from ..errors import BadInput
+from ..runtime import KEY, Description, Runtime
+from ..skeleton import BODY
+from ..view import fit
+from .lightweight_openpose import load_lightweight_openpose
+
+SAMPLE = Path(__file__).parents[1] / "models" / "sample.jpg"
+TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by --fp16
+
+
+class PictureModel(nn.Module):
+    """uint8 BGR (N, H, W, 3) to heatmaps (N, K, h, w) and limb fields (N, 2 L, h, w)."""
+
+    def __init__(self, network: nn.Module, mean: float, scale: float) -> None:
+        super().__init__()
+        self.network, self.mean, self.scale = network, mean, scale
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        planes = (image.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        heatmaps, pafs = self.network(planes)[-2:]
+        return heatmaps[:, :-1], pafs
+
+
+def as_seen_by_runtimes(checkpoint: str | Path) -> tuple[PictureModel, Description]:
+    """The network of a checkpoint with its input steps, in eval mode, and its description."""
+    network = load_lightweight_openpose(checkpoint)
+    maps = (len(BODY.keypoints) + 1, 2 * len(BODY.limbs))
+    found = (network.initial_stage.heatmaps[1][0].out_channels,
+             network.initial_stage.pafs[1][0].out_channels)
+    if found != maps:
+        raise BadInput(f"{checkpoint} has {found[0]} + {found[1]} map channels instead of BODY's "
+                       f"{maps[0]} + {maps[1]}")
+    model = PictureModel(network, network.mean, network.scale).eval()
+    return model, Description("lightweight-openpose", BODY, network.stride, network.stride)
+
+
+def to_onnx(checkpoint: str | Path, height: int | None = None, fp16: bool = False) -> bytes:
+    """A checkpoint as a self-describing ONNX file; `fp16` stores the weights in half the size."""
+    model, description = as_seen_by_runtimes(checkpoint)
+    if height:
+        description = Description(**vars(description) | {"height": height})
+    example = torch.zeros(1, 64, 72, 3, dtype=torch.uint8)
+    cells = {0: "batch", 2: "rows", 3: "columns"}
+    axes = {"image": {0: "batch", 1: "height", 2: "width"}, "heatmaps": cells, "limbs": cells}
+    data = trace(model, example, ["image"], ["heatmaps", "limbs"], axes)
+    return _finished(data, description, fp16)
+
+
+def trace(
+    model: nn.Module,
+    example: Tensor,
+    inputs: list[str],
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> bytes:
+    """ONNX bytes of a module, traced on `example`, with the named dynamic `axes`.
+
+    The tracing exporter, though PyTorch calls it legacy: it takes 0.4 s where its successor takes
+    10 s, and leaves no file paths of this machine in the graph (docs/log.md, 2026-11-22).
+    """
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            model, (example,), buffer, input_names=inputs, output_names=outputs,
+            dynamic_axes=axes, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _finished(data: bytes, description: Description, fp16: bool) -> bytes:
+    import onnx
+
+    model = onnx.load_from_string(data)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, description.to_json()
+    if fp16:
+        _store_as_fp16(model)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _store_as_fp16(model: Any) -> None:
+    """Float weights become float16 with a Cast back to float32, which runtimes fold when loading."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        name, half = weight.name, numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(half, f"{name}_fp16"))
+        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def export(
+    checkpoint: str | Path, out: str | Path, height: int | None = None, fp16: bool = False
+) -> float:
+    """Writes `out` (.onnx, or .xml with its .bin) once it says what PyTorch says.
+
+    Returns the largest difference on the sample picture. BadInput, and nothing written, if that is
+    over the tolerance or the ending is another.
+    """
+    checkpoint, out = Path(checkpoint), Path(out)
+    if out.suffix not in (".onnx", ".xml"):
+        raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
+    data = to_onnx(checkpoint, height, fp16)
+    with replacing(out) as path, replacing(out.with_suffix(".bin")) as weights:
+        if out.suffix == ".onnx":
+            path.write_bytes(data)
+        else:
+            _write_ir(data, path, weights, fp16)
+        difference = _difference(checkpoint, _runtimes(path))
+        if not difference <= TOLERANCE[fp16]:
+            raise BadInput(f"{out} was not written: it differs from PyTorch by {difference:.2g}")
+    return difference
+
+
+def _write_ir(data: bytes, path: Path, weights: Path, fp16: bool) -> None:
+    import openvino as ov
+
+    model = ov.Core().read_model(data)
+    text = model.get_rt_info(["framework", KEY]).astype(str)
+    model.set_rt_info(text, [KEY])
+    ov.save_model(model, path, compress_to_fp16=fp16)
+
+
+def _runtimes(path: Path) -> list[Runtime]:
+    """Everything installed that runs the file."""
+    found = [runtime.openvino(path, precision="f32")]
+    if path.suffix == ".onnx" and runtime.has("onnxruntime"):
+        found.append(runtime.onnx(path))
+    return found
+
+
+def _difference(checkpoint: Path, others: list[Runtime]) -> float:
+    """The largest difference from PyTorch of any value of any map on the sample picture."""
+    picture, _ = fit(np.asarray(cv2.imread(str(SAMPLE)), np.uint8), 128)
+    truth = runtime.torch(checkpoint)(picture[None])[0]
+    differences = [
+        np.abs(a - b).max()
+        for fields in (other(picture[None])[0] for other in others)
+        for a, b in ((fields.heatmaps, truth.heatmaps), (fields.limbs, truth.limbs))
+    ]
+    return float(max(differences))
