@@ -1,0 +1,159 @@
+"""Films and streams: every frame at its true time, turned upright, and whether all of it is there.
+
+file or URL -> opened -> packets -> frames -> (H, W, 3) BGR and seconds
+                             `-> _Watch: what is damaged, and up to where all is fine
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from .errors import BadInput
+from .view import Image
+
+Report = Callable[[BadInput], None]
+Shots = Generator[tuple[Image, float | None], None, None]  # with its time; a still has none
+
+_LETTERS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg's decoders that paint text files
+
+
+def film_shots(source: str | Path, name: str, live: bool, report: Report) -> Shots:
+    """The frames of a film with true times; of a live stream with the times they came at.
+
+    A Path is a file, a str a URL. One that breaks off gives what it has, then goes to `report`.
+    """
+    with _opened(source, name) as (container, stream):
+        # One thread a frame is fastest, but holds back as many frames as there are threads.
+        stream.thread_type = "SLICE" if live else "AUTO"
+        watch, start = _Watch(), 0.0
+        for frame in _decoded(container, stream, watch):
+            time = watch.frame(frame, stream)
+            now = monotonic()
+            start = start or now
+            yield _upright(frame), now - start if live else time
+        if not watch.shown:
+            raise BadInput(f"{name} cannot be opened as video: no frame of it can be decoded")
+        if live and watch.stopped:
+            report(BadInput(f"{name} stopped after frame {watch.shown}: {watch.stopped}"))
+        elif not live and not watch.complete(container):
+            report(cut_off(name, watch.fine, watch.fine_time))
+
+
+def film_length(path: Path) -> int | None:
+    """How many frames its header promises, or its duration and rate; None if it says neither."""
+    with _opened(path, str(path)) as (container, stream):
+        seconds = (container.duration or 0) / av.time_base
+        return stream.frames or round(seconds * float(stream.average_rate or 0)) or None
+
+
+def cut_off(name: str, frames: int, time: float) -> BadInput:
+    """What to say of a film of which only the first `frames` are sure to be fine."""
+    return BadInput(
+        f"{name} is cut off or damaged after frame {frames} ({time:.2f} s): "
+        "the frames before it are fine"
+    )
+
+
+@contextmanager
+def _opened(source: str | Path, name: str) -> Iterator[tuple[Any, Any]]:
+    """The open container and its first stream of moving pictures; BadInput if there is none."""
+    local = isinstance(source, Path)
+    address = f"file:{source}" if local else source  # else "a:b.mp4" would be of the protocol "a"
+    settings = {} if local else {"timeout": 10, "options": {"rtsp_transport": "tcp"}}
+    try:
+        try:
+            container = av.open(address, **settings)
+        except UnicodeDecodeError:  # tags of a file from before UTF-8; PyAV 19 no longer minds
+            container = av.open(address, metadata_errors="replace", **settings)
+    except av.FFmpegError as error:
+        raise BadInput(
+            f"{name} cannot be opened as video ({error.strerror}): is it one, and all of it there?"
+        ) from error
+    with container:
+        for stream in container.streams.video:
+            letters = stream.codec_context.name in _LETTERS
+            if not letters and not stream.disposition & Disposition.attached_pic:
+                yield container, stream
+                return
+        raise BadInput(f"{name} cannot be opened as video: it holds no moving pictures")
+
+
+def _decoded(container: Any, stream: Any, watch: "_Watch") -> Iterator[Any]:
+    """All frames that can be decoded: after a damaged packet the next is tried."""
+    try:
+        for packet in container.demux():  # sound, too, tells how far a file goes
+            watch.packet(packet)
+            if packet.stream.index == stream.index:
+                try:
+                    yield from packet.decode()
+                except av.FFmpegError:
+                    watch.damaged()
+    except av.FFmpegError as error:
+        watch.stopped = str(error.strerror)
+
+
+def _upright(frame: Any) -> Image:
+    """(H, W, 3) BGR, turned the way up that its display matrix says."""
+    image = frame.to_ndarray(format="bgr24")
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+@dataclass
+class _Watch:
+    """What is known of a film while it is read; in seconds of its own clock."""
+
+    shown: int = 0
+    fine: int = 0  # frames before any damage
+    fine_time: float = 0
+    begin: float = 0
+    time: float = 0  # of the latest frame
+    step: float = 0  # the longest between two frames
+    reached: float = 0  # the end of the latest packet, of sound too
+    doubt: float = math.inf  # pictures from here on may be damaged
+    stopped: str = ""  # why nothing more could be read
+
+    def packet(self, packet: Any) -> None:
+        if packet.pts is None:
+            return
+        start, length = (float(n * packet.time_base) for n in (packet.pts, packet.duration or 0))
+        self.reached = max(self.reached, start + length)
+        if packet.is_corrupt:
+            self.doubt = min(self.doubt, start)
+
+    def frame(self, frame: Any, stream: Any) -> float:
+        """Its time since the first; a frame that states none follows at the usual distance."""
+        if frame.pts is None:
+            time = self.time + 1 / float(stream.average_rate or 25) if self.shown else 0.0
+        else:
+            time = float(frame.pts * frame.time_base)
+        if not self.shown:
+            self.begin = self.time = time
+        self.step, self.time = max(self.step, time - self.time), time
+        self.shown += 1
+        if frame.is_corrupt:
+            self.doubt = min(self.doubt, time)
+        if time < self.doubt:
+            self.fine, self.fine_time = self.shown, time - self.begin
+        return time - self.begin
+
+    def damaged(self) -> None:
+        """A packet cannot be decoded: before the first frame it only waits for a whole picture."""
+        if self.shown:
+            self.doubt = -math.inf
+
+    def complete(self, container: Any) -> bool:
+        """False if something was damaged, or it ends before the length that its header states."""
+        if self.stopped or self.doubt < math.inf:
+            return False
+        stated = (container.duration or 0) / av.time_base
+        early = self.reached < stated - max(0.5, 2 * self.step)
+        # Of other forms FFmpeg guesses the length.
+        return not (early and any(form in container.format.name for form in ("mov", "matroska")))

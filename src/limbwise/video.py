@@ -1,0 +1,281 @@
+"""Pictures from anywhere as Frames: files, folders, patterns, videos, URLs, cameras, stdin.
+
+    source -> _items -> _shots: _file, _video, _camera or _stdin -> Frame
+
+All of it is lazy: a source is opened when its first frame is asked for and closed after its last.
+"""
+
+import glob
+import math
+import re
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from .errors import BadInput
+from .film import Report, Shots, cut_off, film_length, film_shots
+from .picture import animation, check_file, opened, pages, read_picture, split_jpegs, to_bgr
+from .view import Image
+
+__all__ = ["Frame", "count", "frames", "is_live", "read_picture"]
+
+Source = str | Path | int
+Images = Generator[Image, None, None]
+
+PICTURES = ".jpg .jpeg .jfif .png .apng .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .avif .heic"
+VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .3gp"
+_FILES = (PICTURES + " " + VIDEOS).split()
+_URL = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """image (H, W, 3) uint8 BGR; `time` in seconds, `index` from 0; `path` only for stills.
+
+    The time of a video's frame is when it is shown, from 0; of a camera, a stream or stdin the
+    wall clock since its first frame; of stills 0, 1, 2, ... `index` runs on over several sources.
+    """
+
+    image: Image
+    time: float
+    index: int
+    source: str
+    path: Path | None = None
+
+
+def frames(
+    source: Source | Sequence[Source],
+    *,
+    on_bad: Report | None = None,
+    raw_size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    stdin: BinaryIO | None = None,
+) -> Iterator[Frame]:
+    """The frames of a file, folder, glob pattern, URL, camera number, "-" or several of these.
+
+    A source that cannot be read is BadInput; among several it goes to `on_bad`, if given, and
+    the next follows. A video that breaks off gives what it has, then goes the same way. "-" reads
+    `stdin`: JPEGs one after another, or BGR24 of `raw_size` (width, height), `fps` a second.
+    """
+    report, index = on_bad or _refuse, 0
+    items, several = _items(source)
+    for item in items:
+        try:
+            with closing(_shots(item, report, stdin, raw_size, fps)) as shots:
+                for image, time in shots:
+                    path = Path(str(item)) if time is None else None
+                    yield Frame(image, index if time is None else time, index, _name(item), path)
+                    index += 1
+        except BadInput as bad:
+            if not several:
+                raise
+            report(bad)
+
+
+def is_live(source: Source | Sequence[Source]) -> bool:
+    """Whether it goes on as time does: a camera, stdin, or a URL that does not end like a file."""
+    if not isinstance(source, str | Path | int):
+        return any(map(is_live, source))
+    match _kind(source):
+        case "file":
+            return False
+        case "url":
+            url = urlsplit(str(source))
+            a_file = Path(url.path).suffix.lower() in _FILES
+            return not (url.scheme.lower().startswith("http") and a_file)
+    return True
+
+
+def count(source: Source | Sequence[Source]) -> int | None:
+    """About how many frames there will be, from the headers alone; None where nobody knows."""
+    total = 0
+    for item in _items(source)[0]:
+        length = _length(item)
+        if length is None:
+            return None
+        total += length
+    return total
+
+
+def _length(item: Source) -> int | None:
+    path = Path(str(item))
+    if _kind(item) != "file":
+        return None
+    try:
+        if _is_picture(path):
+            with opened(path, str(path)) as picture:
+                return pages(picture, str(path))
+        return film_length(path)
+    except BadInput:
+        return 0  # what cannot be read gives no frames
+
+
+def _items(source: Source | Sequence[Source]) -> tuple[list[Source], bool]:
+    """The single sources in it, and whether it may hold several."""
+    if not isinstance(source, str | Path | int):
+        return [item for some in source for item in _items(some)[0]], True
+    path = Path(str(source))
+    if _kind(source) != "file" or path.is_file():
+        return [source], False
+    if path.is_dir():
+        found = [file for file in path.glob("*") if file.suffix.lower() in PICTURES.split()]
+        missing = f"the folder {path} holds no pictures ({PICTURES})"
+    elif any(letter in str(source) for letter in "*?["):
+        matches = glob.glob(str(source), recursive=True)  # noqa: PTH207 - it may be absolute
+        found = [Path(file) for file in matches]
+        missing = f"no file is called {source}: is the pattern right?"
+    else:
+        return [source], False
+    shown = [file for file in found if file.is_file() and not file.name.startswith(".")]
+    if not shown:
+        raise BadInput(missing)
+    return [*sorted(shown, key=_natural)], True
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """9.jpg before 10.jpg."""
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], str(path)
+
+
+def _kind(item: Source) -> str:
+    if isinstance(item, int) or (isinstance(item, str) and item.isdecimal()):
+        return "camera"
+    if item == "-":
+        return "stdin"
+    return "url" if _URL.match(str(item)) else "file"
+
+
+def _name(item: Source) -> str:
+    """What a user calls it; without the password that a URL may hold."""
+    match _kind(item):
+        case "camera":
+            return f"camera {item}"
+        case "stdin":
+            return "stdin"
+    return re.sub(r"(?<=://)[^/@]*@", "", str(item))
+
+
+def _refuse(bad: BadInput) -> None:
+    raise bad
+
+
+def _shots(
+    item: Source,
+    report: Report,
+    stdin: BinaryIO | None,
+    raw_size: tuple[int, int] | None,
+    fps: float | None,
+) -> Shots:
+    match _kind(item):
+        case "camera":
+            return _timed(_camera(int(str(item)), report))
+        case "stdin" if raw_size:
+            return _timed(_raw(stdin or sys.stdin.buffer, raw_size, report), fps)
+        case "stdin":
+            return _timed(_jpegs(stdin or sys.stdin.buffer, report), fps)
+        case "url":
+            return film_shots(str(item), _name(item), is_live(item), report)
+    path = Path(str(item))
+    check_file(path, str(path))
+    if _is_picture(path):
+        return _pictures(path, report)
+    return film_shots(path, str(path), False, report)
+
+
+def _is_picture(path: Path) -> bool:
+    """By its ending, else by its content."""
+    if path.suffix.lower() in _FILES:
+        return path.suffix.lower() in PICTURES.split()
+    try:
+        with opened(path, str(path)):
+            return True
+    except BadInput:
+        return False
+
+
+def _pictures(path: Path, report: Report) -> Shots:
+    """A still, or the frames of an animation."""
+    with opened(path, str(path)) as picture:
+        if pages(picture, str(path)) == 1:
+            yield to_bgr(picture, str(path)), None
+            return
+        shown, time = 0, 0.0
+        try:
+            for image, time in animation(picture, str(path)):
+                yield image, time
+                shown += 1
+        except BadInput:
+            if not shown:
+                raise
+            report(cut_off(str(path), shown, time))
+
+
+def _camera(number: int, report: Report) -> Images:
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    camera = cv2.VideoCapture(number)
+    cv2.utils.logging.setLogLevel(level)
+    try:
+        if not camera.isOpened():
+            raise BadInput(f"camera {number} cannot be opened: is it there, and free to be used?")
+        while (shot := camera.read())[0]:
+            yield shot[1].astype(np.uint8, copy=False)
+        report(BadInput(f"camera {number} gives no more pictures: is it still plugged in?"))
+    finally:
+        camera.release()
+
+
+def _timed(images: Images, fps: float | None = None) -> Shots:
+    """With times by `fps`, else by the clock on the wall."""
+    with closing(images):
+        start = None
+        for index, image in enumerate(images):
+            now = monotonic()
+            start = now if start is None else start
+            yield image, index / fps if fps else now - start
+
+
+def _jpegs(stream: BinaryIO, report: Report) -> Images:
+    read = getattr(stream, "read1", stream.read)  # what is there now, so that none comes late
+    number = 0
+    for number, data in enumerate(split_jpegs(lambda: read(1 << 16)), 1):
+        try:
+            image = read_picture(data, f"picture {number} of stdin")
+        except BadInput as bad:
+            report(bad)
+        else:
+            yield image
+    if not number:
+        raise BadInput("stdin holds no JPEG: send JPEGs one after another, or say the raw size")
+
+
+def _raw(stream: BinaryIO, size: tuple[int, int], report: Report) -> Images:
+    """BGR24 of `size` (width, height)."""
+    shape = (size[1], size[0], 3)
+    shown, data = 0, bytearray()
+    while len(data := _filled(stream, math.prod(shape))) == math.prod(shape):
+        yield np.frombuffer(data, np.uint8).reshape(shape)
+        shown += 1
+    if data or not shown:
+        (report if shown else _refuse)(
+            BadInput(
+                f"stdin ends within frame {shown}, which has {len(data)} bytes "
+                f"instead of {math.prod(shape)}: is the raw size right?"
+            )
+        )
+
+
+def _filled(stream: BinaryIO, size: int) -> bytearray:
+    """`size` bytes, fewer only at the end: a pipe gives as many as it has."""
+    data = bytearray()
+    while len(data) < size and (more := stream.read(size - len(data))):
+        data += more
+    return data
