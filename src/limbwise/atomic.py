@@ -1,9 +1,11 @@
 """Whole files or none: written under a temporary name beside the place, then renamed."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import BadInput
 
@@ -35,3 +37,9 @@ def check_writable(path: Path) -> None:
         raise BadInput(f"the folder {path.parent} does not exist: make it, or choose another")
     if not os.access(path.parent, os.W_OK):
         raise BadInput(f"the folder {path.parent} is not writable: choose another")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes plain JSON types to a file."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content))
