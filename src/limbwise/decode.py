@@ -21,7 +21,8 @@ Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 _FLOOR = 1e-6  # a heatmap's logarithm starts here
-_BORDER = 2  # empty cells round a heatmap, so that every cell has its neighbours
+_BORDER = 2  # cells of minus infinity round a heatmap, so that every cell has its neighbours
+_USUAL_CURVATURE = (8 / 7) ** 2  # of the logarithm of a Gaussian of sigma 7 pixels, in cells of 8
 
 
 def decode(
@@ -78,7 +79,8 @@ class _Person:
 
 def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
     """(K, h, w) to the cells above `threshold` that none of their 8 neighbours exceeds."""
-    padded = np.pad(heatmaps, ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER)))
+    border = (_BORDER, _BORDER)
+    padded = np.pad(heatmaps, ((0, 0), border, border), constant_values=-np.inf)
     _, rows, columns = padded.shape
     flat = padded.ravel()
     cells = np.flatnonzero(flat > threshold)
@@ -106,19 +108,23 @@ def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
 def _offsets(flat: Floats, cells: Ints, columns: int) -> NDArray[np.float64]:
     """(P, 2) from a peak's cell to the top of the parabola through the logs, within half a cell.
 
-    As in DARK (Zhang et al. 2020, arXiv 1910.06278), one axis at a time. Where the map rises again
-    beyond a neighbour, that neighbour belongs to another person's peak: then the slope on the other
-    side is taken, with the curvature of the other axis (the Gaussian is round).
+    As in DARK (Zhang et al. 2020, arXiv 1910.06278), one axis at a time. Where a neighbour is
+    beyond the border, or belongs to another person's peak since the map rises again behind it, the
+    slope on the other side is taken, with the curvature of the other axis (the Gaussian is round).
     """
     steps = np.array([[1], [columns]])  # (axis, peak)
     here = _log(flat[cells])
     before, after = _log(flat[cells - steps]), _log(flat[cells + steps])
-    curvature = np.maximum(2 * here - before - after, 1e-6)
-    offset = (after - before) / (2 * curvature)
+    curvature = 2 * here - before - after
+    outside = np.isneginf(np.minimum(flat[cells - steps], flat[cells + steps]))
+    curvature = np.where(outside, 0, curvature)
+    roundest = curvature.max(axis=0)
+    roundest = np.where(roundest > 0, roundest, _USUAL_CURVATURE)
+    offset = (after - before) / (2 * np.maximum(curvature, 1e-6))
     shared_before = flat[cells - 2 * steps] >= flat[cells - steps]
     shared_after = flat[cells + 2 * steps] >= flat[cells + steps]
-    offset = np.where(shared_after, (here - before) / curvature.max(axis=0) - 0.5, offset)
-    offset = np.where(shared_before, (after - here) / curvature.max(axis=0) + 0.5, offset)
+    offset = np.where(shared_after, (here - before) / roundest - 0.5, offset)
+    offset = np.where(shared_before, (after - here) / roundest + 0.5, offset)
     offsets: NDArray[np.float64] = offset.clip(-0.5, 0.5).T
     return offsets
 

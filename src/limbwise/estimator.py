@@ -15,6 +15,7 @@ from .view import Image, fit
 
 MODELS = Path(__file__).parent / "models"
 BUNDLED = MODELS / "limbwise.onnx"
+SAMPLE = MODELS / "sample.jpg"  # two people side by side
 
 
 class Estimator:

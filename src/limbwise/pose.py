@@ -32,7 +32,8 @@ class Pose:
 
     def __getitem__(self, name: str) -> Array:
         """xy (2,) of a keypoint by its name; KeyError if the skeleton has none of that name."""
-        return self.xy[self.skeleton.index[name]]
+        place: Array = self.xy[self.skeleton.index[name]]
+        return place
 
     @property
     def found(self) -> NDArray[np.bool_]:

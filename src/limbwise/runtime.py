@@ -78,7 +78,8 @@ class Runtime:
 
 # Foreign models: mean and scale of their inputs, and how their outputs are called.
 _MEAN, _SCALE = 128.0, 256.0
-_HEATMAP_NAMES, _LIMB_NAMES = ("heatmaps", "_L2"), ("pafs", "_L1")
+_HEATMAP_NAMES: tuple[str, ...] = ("heatmaps", "_L2")
+_LIMB_NAMES: tuple[str, ...] = ("pafs", "_L1")
 
 
 def openvino(

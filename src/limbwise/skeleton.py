@@ -45,7 +45,7 @@ class Skeleton:
 
     @cached_property
     def mirrored_limbs(self) -> tuple[tuple[int, int], ...]:
-        """For each limb (position of its twin in a mirrored picture, +1 or -1 for its direction)."""
+        """For each limb (position of its twin in a mirrored picture, +1 or -1: its direction)."""
         place = {pair: limb for limb, pair in enumerate(self.pairs)}
         twins = [(self.mirror[a], self.mirror[b]) for a, b in self.pairs]
         return tuple(
@@ -103,9 +103,7 @@ MIDPOINTS = {
 
 def _human(keypoints: str, limbs: str = "") -> Skeleton:
     names = tuple(keypoints.split())
-    sigmas = tuple(
-        _SIGMAS[name.removeprefix("left_").removeprefix("right_")] for name in names
-    )
+    sigmas = tuple(_SIGMAS[name.removeprefix("left_").removeprefix("right_")] for name in names)
     pairs = tuple((a, b) for a, _, b in (limb.partition("-") for limb in limbs.split()))
     return Skeleton(names, pairs, sigmas)
 

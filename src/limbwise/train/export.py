@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,12 +16,13 @@ from torch import Tensor, nn
 from .. import runtime
 from ..atomic import replacing
 from ..errors import BadInput
+from ..estimator import SAMPLE
+from ..picture import read_picture
 from ..runtime import KEY, Description, Runtime
 from ..skeleton import BODY
 from ..view import fit
 from .lightweight_openpose import load_lightweight_openpose
 
-SAMPLE = Path(__file__).parents[1] / "models" / "sample.jpg"
 TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by --fp16
 
 
@@ -42,12 +42,12 @@ class PictureModel(nn.Module):
 def as_seen_by_runtimes(checkpoint: str | Path) -> tuple[PictureModel, Description]:
     """The network of a checkpoint with its input steps, in eval mode, and its description."""
     network = load_lightweight_openpose(checkpoint)
-    maps = (len(BODY.keypoints) + 1, 2 * len(BODY.limbs))
-    found = (network.initial_stage.heatmaps[1][0].out_channels,
-             network.initial_stage.pafs[1][0].out_channels)
-    if found != maps:
-        raise BadInput(f"{checkpoint} has {found[0]} + {found[1]} map channels instead of BODY's "
-                       f"{maps[0]} + {maps[1]}")
+    wanted = len(BODY.keypoints), len(BODY.limbs)
+    if (network.keypoints, network.limbs) != wanted:
+        raise BadInput(
+            f"{checkpoint} has {network.keypoints} keypoints and {network.limbs} limbs "
+            f"instead of {wanted[0]} and {wanted[1]}"
+        )
     model = PictureModel(network, network.mean, network.scale).eval()
     return model, Description("lightweight-openpose", BODY, network.stride, network.stride)
 
@@ -74,15 +74,21 @@ def trace(
     """ONNX bytes of a module, traced on `example`, with the named dynamic `axes`.
 
     The tracing exporter, though PyTorch calls it legacy: it takes 0.4 s where its successor takes
-    10 s, and leaves no file paths of this machine in the graph (docs/log.md, 2026-11-22).
+    10 s, and leaves no paths of the exporting machine in the graph (docs/log.md, 2026-11-22).
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            model, (example,), buffer, input_names=inputs, output_names=outputs,
-            dynamic_axes=axes, opset_version=17, dynamo=False,
-        )  # fmt: skip
+            model,
+            (example,),
+            buffer,  # type: ignore[arg-type]  # only the newer exporter wants a path
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+        )
     return buffer.getvalue()
 
 
@@ -100,7 +106,7 @@ def _finished(data: bytes, description: Description, fp16: bool) -> bytes:
 
 
 def _store_as_fp16(model: Any) -> None:
-    """Float weights become float16 with a Cast back to float32, which runtimes fold when loading."""
+    """Weights become float16 with a Cast back to float32, which runtimes fold when loading."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -157,7 +163,7 @@ def _runtimes(path: Path) -> list[Runtime]:
 
 def _difference(checkpoint: Path, others: list[Runtime]) -> float:
     """The largest difference from PyTorch of any value of any map on the sample picture."""
-    picture, _ = fit(np.asarray(cv2.imread(str(SAMPLE)), np.uint8), 128)
+    picture, _ = fit(read_picture(SAMPLE), 128)
     truth = runtime.torch(checkpoint)(picture[None])[0]
     differences = [
         np.abs(a - b).max()
@@ -165,3 +171,20 @@ def _difference(checkpoint: Path, others: list[Runtime]) -> float:
         for a, b in ((fields.heatmaps, truth.heatmaps), (fields.limbs, truth.limbs))
     ]
     return float(max(differences))
+
+
+def export_like_the_seed(checkpoint: str | Path, out: str | Path) -> None:
+    """Writes the ONNX file of the seed's recipe: input `data`, a normalised (n, 3, h, w), and all
+    stages' outputs, `stage_0_output_1_heatmaps`, `stage_0_output_0_pafs`, and so on."""
+    network = load_lightweight_openpose(checkpoint)
+    stages = 1 + len(network.refinement_stages)
+    names = [
+        f"stage_{stage}_{kind}"
+        for stage in range(stages)
+        for kind in ("output_1_heatmaps", "output_0_pafs")
+    ]
+    cells = {0: "n", 2: "rows", 3: "columns"}
+    axes = {"data": {0: "n", 2: "h", 3: "w"}} | dict.fromkeys(names, cells)
+    data = trace(network, torch.zeros(1, 3, 64, 72), ["data"], names, axes)
+    with replacing(out) as path:
+        path.write_bytes(data)

@@ -3,6 +3,7 @@
 Module names follow the published checkpoints, so that `checkpoint_iter_*.pth` loads key by key.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,15 @@ from ..errors import BadInput
 
 
 def conv(
-    inputs: int, outputs: int, kernel: int = 3, *, bn: bool = True, dilation: int = 1,
-    stride: int = 1, bias: bool = True, relu: bool = True,
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    *,
+    bn: bool = True,
+    dilation: int = 1,
+    stride: int = 1,
+    bias: bool = True,
+    relu: bool = True,
 ) -> nn.Sequential:
     """Convolution that keeps the size (at stride 1), then batch norm and ReLU if wanted."""
     padding = dilation * (kernel - 1) // 2
@@ -112,6 +120,7 @@ class LightweightOpenPose(nn.Module):
         self, refinement_stages: int = 1, channels: int = 128, keypoints: int = 18, limbs: int = 19
     ) -> None:
         super().__init__()
+        self.keypoints, self.limbs = keypoints, limbs
         self.model = nn.Sequential(
             conv(3, 32, stride=2, bias=False),
             depthwise(32, 64),
@@ -154,12 +163,17 @@ def load_lightweight_openpose(
     than the file has start from fresh weights. BadInput names every other mismatch.
     """
     state = _state_dict(Path(path))
-    stages = {int(key.split(".")[1]) for key in state if key.startswith("refinement_stages.")}
+    stages = _stages(state)
     wanted = len(stages) if refinement_stages is None else refinement_stages
     keypoints, limbs = _map_counts(state)
     network = LightweightOpenPose(wanted, keypoints=keypoints, limbs=limbs)
     _load_strictly(network, state, Path(path))
     return network.eval()
+
+
+def _stages(keys: Iterable[str]) -> set[str]:
+    """The refinement stages that the keys of a state dict speak of."""
+    return {key.split(".")[1] for key in keys if key.startswith("refinement_stages.")}
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
@@ -190,9 +204,9 @@ def _map_counts(state: dict[str, Tensor]) -> tuple[int, int]:
 
 def _load_strictly(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     own = network.state_dict()
-    optional = ("refinement_stages.",)
-    missing = [key for key in own if key not in state and not key.startswith(optional)]
-    unknown = [key for key in state if key not in own and not key.startswith(optional)]
+    stages, wanted = _stages(state), _stages(own)
+    missing = [key for key in own if key not in state and _stages([key]) <= stages]
+    unknown = [key for key in state if key not in own and _stages([key]) <= wanted]
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own.keys() & state.keys()

@@ -1,0 +1,5 @@
+"""`python -m limbwise` is the command `limbwise`."""
+
+from .cli import main
+
+main()

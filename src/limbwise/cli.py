@@ -1,0 +1,331 @@
+"""The command line: one function per verb. `limbwise --help` lists them.
+
+What a user can mend ends in one line on stderr and exit code 2; Ctrl-C finishes the files and ends
+with 130.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from . import __version__
+from .atomic import check_writable, write_json
+from .draw import draw
+from .errors import BadInput
+from .estimator import load
+from .video import Frame, count, frames, is_live
+from .writers import Result, open_writer
+
+app = typer.Typer(
+    name="limbwise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+stderr = Console(stderr=True, highlight=False)
+
+
+def complain(error: object) -> None:
+    stderr.print(f"limbwise: {error}", style="red", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def failing_in_one_line() -> Iterator[None]:
+    """What a user can mend becomes one line on stderr and exit code 2."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our stdout has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - it is flushed at exit
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        complain("interrupted; what was done is written")
+        raise SystemExit(130) from None
+    except (BadInput, OSError) as error:
+        complain(error)
+        raise SystemExit(2) from None
+
+
+class RuntimeName(StrEnum):
+    openvino = "openvino"
+    onnx = "onnx"
+    torch = "torch"
+
+
+class Precision(StrEnum):
+    fast = "fast"
+    f32 = "f32"
+    bf16 = "bf16"
+
+
+class Format(StrEnum):
+    jsonl = "jsonl"
+    openpose = "openpose"
+    coco = "coco"
+    csv = "csv"
+
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="An .onnx, .xml (OpenVINO) or .pth file.")
+]
+RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
+SizeOption = Annotated[
+    int | None,
+    typer.Option("--size", min=32, max=4096, help="Input height in pixels; more sees smaller."),
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="fast is what this CPU does best.")
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="All cores if absent.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Show it.")] = False) -> None:
+    """The skeleton of every person in a picture, in real time, on a plain CPU."""
+    if version:
+        typer.echo(f"limbwise {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@failing_in_one_line()
+def run(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Pictures, folders, patterns, videos, URLs, a camera number, or -."),
+    ],
+    model: ModelOption = None,
+    runtime: RuntimeOption = RuntimeName.openvino,
+    size: SizeOption = None,
+    precision: PrecisionOption = Precision.fast,
+    threads: ThreadsOption = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", help="Drawn pictures: .mp4 .gif .webp .png .jpg or a folder."),
+    ] = None,
+    json_path: Annotated[
+        str | None, typer.Option("--json", help="Keypoints to this file or folder; - is stdout.")
+    ] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        Format, typer.Option("--format", help="How --json is written.")
+    ] = Format.jsonl,
+    show: Annotated[bool, typer.Option("--show", help="A window; Esc closes it.")] = False,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Draw a box round each person.")] = False,
+    max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
+    min_score: Annotated[
+        float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
+    ] = 0.15,
+) -> None:
+    """Find the people in SOURCE; JSON lines to stdout unless --save, --json or --show."""
+    estimate = load(
+        model, runtime=runtime.value, precision=precision.value, threads=threads, height=size,
+        max_people=max_people, min_score=min_score,
+    )  # fmt: skip
+    if json_path is None and save is None and not show:
+        json_path = "-"
+    sources: list[str] = source
+    with ExitStack() as stack:
+        outputs = _outputs(stack, save, json_path, format.value, show, boxes)
+        bad: list[BadInput] = []
+        frames_ = frames(sources if len(sources) > 1 else sources[0], on_bad=_reporter(bad))
+        quiet = json_path == "-" and sys.stdout.isatty()
+        total = None if quiet or is_live(sources) else count(sources)
+        for frame in _progress(frames_, total, "people", quiet):
+            if not outputs(frame, estimate(frame.image)):
+                break
+    if bad:
+        raise typer.Exit(2)
+
+
+def _reporter(bad: list[BadInput]) -> Any:
+    def report(error: BadInput) -> None:
+        bad.append(error)
+        complain(error)
+
+    return report
+
+
+def _outputs(
+    stack: ExitStack, save: Path | None, json_path: str | None, form: str, show: bool, boxes: bool
+) -> Any:
+    """A function that gives a frame and its poses to all outputs; False once a window closed."""
+    from .recorder import Recorder
+    from .window import Window
+
+    writer = stack.enter_context(open_writer(json_path, form)) if json_path else None
+    recorder = stack.enter_context(Recorder(save)) if save else None
+    window = stack.enter_context(Window()) if show else None
+
+    def output(frame: Frame, poses: list[Any]) -> bool:
+        if writer:
+            writer.add(_result(frame, poses))
+        picture = draw(frame.image, poses, boxes=boxes) if recorder or window else frame.image
+        if recorder:
+            recorder.add(picture, frame.time, frame.path)
+        return window.show(picture) if window else True
+
+    return output
+
+
+def _result(frame: Frame, poses: list[Any]) -> Result:
+    height, width = frame.image.shape[:2]
+    still = frame.path is not None
+    return Result(frame.source, frame.index, frame.time, width, height, poses, picture=still)
+
+
+class _Rate(ProgressColumn):
+    """Frames per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} fps" if task.speed else "- fps")
+
+
+def _progress(
+    items: Iterable[Any], total: int | None, what: str, quiet: bool = False
+) -> Iterator[Any]:
+    """The items, with a bar, rate and time left on a terminal; silent in a pipe."""
+    if quiet or not sys.stderr.isatty():
+        yield from items
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()
+    with Progress(*columns, TimeRemainingColumn(), console=stderr) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+@app.command("eval")
+@failing_in_one_line()
+def evaluate(
+    annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
+    images: Annotated[Path, typer.Argument(help="The folder of its pictures.")],
+    model: ModelOption = None,
+    runtime: RuntimeOption = RuntimeName.openvino,
+    size: SizeOption = 368,
+    precision: PrecisionOption = Precision.f32,
+    threads: ThreadsOption = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average with the mirrored picture.")
+    ] = False,
+    scales: Annotated[str, typer.Option("--scales", help="Average over sizes: 0.5,1,1.5,2.")] = "1",
+    detections: Annotated[
+        Path | None, typer.Option("--detections", help="Write the poses as COCO results.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="Write AP, AR, ... as JSON.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N pictures.")] = None,
+) -> None:
+    """COCO keypoint AP and AR of a model on labelled pictures."""
+    from .train.evaluate import evaluate as measure
+
+    estimate = load(model, runtime=runtime.value, precision=precision.value, threads=threads)
+    outputs = [path for path in (detections, metrics) if path]
+    for path in outputs:  # known before the work, not after it
+        check_writable(path)
+
+    def progress(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        return _progress(entries, len(entries), "pictures")
+
+    found, people = measure(
+        estimate.runtime, annotations, images, height=size, flip=flip,
+        scales=_numbers(scales), limit=limit, progress=progress,
+    )  # fmt: skip
+    for place, content in ((detections, people), (metrics, found)):
+        if place:
+            write_json(place, content)
+    typer.echo(json.dumps(found, indent=2))
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) <= 0:
+        raise BadInput(f"--scales {text} is not a list of positive numbers such as 0.5,1,1.5")
+    return numbers
+
+
+@app.command()
+@failing_in_one_line()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth file.")],
+    out: Annotated[Path, typer.Argument(help="OUT.onnx, or OUT.xml for OpenVINO.")],
+    size: SizeOption = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Weights in half the space.")] = False,
+) -> None:
+    """Write CHECKPOINT as a model file that runs without PyTorch."""
+    from .runtime import need_torch
+
+    need_torch()
+    from .train.export import export as write
+
+    difference = write(checkpoint, out, size, fp16)
+    typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")
+
+
+@app.command()
+@failing_in_one_line()
+def bench(
+    model: ModelOption = None,
+    size: SizeOption = None,
+    threads: ThreadsOption = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
+) -> None:
+    """Milliseconds for fit, network, decode and the whole, per runtime, on this machine."""
+    from . import bench as timing
+    from .estimator import SAMPLE
+    from .picture import read_picture
+
+    picture = read_picture(image or SAMPLE)
+    estimates = timing.all_runtimes(model, threads, size, complain)
+    table = Table(title=f"{timing.machine()}: ms, least / median of {rounds}")
+    for column in ("runtime", "fit", "network", "decode", "whole"):
+        table.add_column(column, justify="left" if column == "runtime" else "right")
+    for estimate in estimates:
+        cells = timing.stages(estimate, picture, rounds).values()
+        table.add_row(estimate.runtime.label, *(f"{t.least:.1f} / {t.median:.1f}" for t in cells))
+    stdout = Console(highlight=False)
+    stdout.print(table)
+    for people, taken in timing.crowds(estimates[0], picture, (1, 2, 4, 8, 16), rounds).items():
+        stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The console command."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+def exit_code(args: list[str]) -> int:
+    """Runs `limbwise ARGS`."""
+    try:
+        app(args=args)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

@@ -1,0 +1,192 @@
+"""How good: COCO keypoint AP and AR of a runtime on labelled pictures, through pycocotools.
+
+Flip and several scales average the fields of several passes on the cells of the plain one.
+"""
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decode import decode
+from ..errors import BadInput
+from ..fields import Fields
+from ..picture import read_picture
+from ..pose import Pose
+from ..runtime import Runtime, has
+from ..skeleton import Skeleton
+from ..view import Image, View, fit
+from ..writers import coco_person
+
+METRICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}  # places in COCOeval.stats
+
+Progress = Callable[[Sequence[dict[str, Any]]], Iterable[dict[str, Any]]]
+
+
+def evaluate(
+    runtime: Runtime,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    height: int | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    limit: int | None = None,
+    progress: Progress = iter,
+    **options: Any,
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
+
+    `height` is the input height in pixels, `options` go to `decode`. BadInput if pycocotools, a
+    key of the label file or a picture is missing.
+    """
+    labels = read_labels(annotations)
+    pictures = labels["images"][:limit]
+    layout = _layout(labels, runtime.description.skeleton, annotations)
+    height = height or runtime.description.height
+    began = time.perf_counter()
+    detections = []
+    for entry in progress(pictures):
+        image = read_picture(Path(images) / entry["file_name"])
+        poses = estimate(runtime, image, height, flip, scales, **options)
+        people = (coco_person(pose, entry["id"], layout) for pose in poses)
+        detections += [person for person in people if person]
+    seconds = time.perf_counter() - began
+    found = score(labels, detections, [entry["id"] for entry in pictures], layout)
+    return found | {"images": len(pictures), "seconds": round(seconds, 2)}, detections
+
+
+def read_labels(path: str | Path) -> dict[str, Any]:
+    """A COCO keypoint file; BadInput names what is missing in it."""
+    try:
+        labels: Any = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise BadInput(f"{path} is not a JSON file: {error}") from error
+    needed = {
+        "images": ("id", "file_name"),
+        "annotations": ("id", "image_id", "category_id", "keypoints", "bbox", "area"),
+        "categories": ("id", "keypoints"),
+    }
+    for part, keys in needed.items():
+        entries = labels.get(part) if isinstance(labels, dict) else None
+        if not isinstance(entries, list):
+            raise BadInput(f"{path} is not a COCO keypoint file: it has no list '{part}'")
+        for number, entry in enumerate(entries):
+            for key in keys:
+                if key not in entry:
+                    raise BadInput(f"{path}: entry {number} of '{part}' has no '{key}'")
+    if not labels["images"] or not labels["categories"]:
+        raise BadInput(f"{path} names no pictures or no category")
+    checked: dict[str, Any] = labels
+    return checked
+
+
+def _layout(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> Skeleton:
+    """The keypoints of the label file in its order; limbs play no part."""
+    names = tuple(labels["categories"][0]["keypoints"])
+    known = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
+    if missing := [name for name in names if name not in known]:
+        raise BadInput(f"{path} labels keypoints that the model lacks: {', '.join(missing)}")
+    return Skeleton(names, (), tuple(known[name] for name in names))
+
+
+def score(
+    labels: dict[str, Any],
+    detections: list[dict[str, Any]],
+    images: list[int],
+    layout: Skeleton,
+) -> dict[str, float]:
+    """COCO's metrics of `detections` on the pictures with the ids `images`."""
+    if not has("pycocotools"):
+        raise BadInput("pycocotools is missing: pip install 'limbwise[eval]'")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if not detections:
+        return dict.fromkeys(METRICS, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
+        truth = COCO()
+        truth.dataset = {"info": {}, **labels}
+        truth.createIndex()
+        judge = COCOeval(truth, truth.loadRes(detections), "keypoints")
+        judge.params.kpt_oks_sigmas = np.array(layout.sigmas)
+        judge.params.imgIds = images
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return {name: round(float(judge.stats[place]), 4) for name, place in METRICS.items()}
+
+
+def estimate(
+    runtime: Runtime,
+    image: Image,
+    height: int,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    **options: Any,
+) -> list[Pose]:
+    """The poses in an image, best first, from the mean fields of all scales and their mirrors."""
+    multiple = runtime.description.multiple
+    picture, view = fit(image, height, multiple)
+    shape = (
+        picture.shape[0] // runtime.description.stride,
+        (picture.shape[1] // runtime.description.stride),
+    )
+    several = []
+    for scale in scales:
+        scaled, its_view = fit(image, round(height * scale), multiple)
+        several.append(resampled(_fields(runtime, scaled, flip), its_view, view, shape))
+    said = mean_fields(several)
+    skeleton = runtime.description.skeleton
+    return [pose.moved(view.back) for pose in decode(said, skeleton, **options)]
+
+
+def _fields(runtime: Runtime, picture: Image, flip: bool) -> Fields:
+    plain = runtime(picture[None])[0]
+    if not flip:
+        return plain
+    turned = runtime(np.ascontiguousarray(picture[None, :, ::-1]))[0]
+    return mean_fields([plain, mirrored(turned, runtime.description.skeleton)])
+
+
+def mirrored(fields: Fields, skeleton: Skeleton) -> Fields:
+    """What the fields of a mirrored picture say of the picture itself."""
+    twins, signs = (np.array(part) for part in zip(*skeleton.mirrored_limbs, strict=True))
+    limbs = fields.limbs[twins, :, :, ::-1] * signs[:, None, None, None]
+    limbs[:, 0] *= -1
+    heatmaps = fields.heatmaps[list(skeleton.mirror), :, ::-1]
+    return Fields(heatmaps, limbs.astype(np.float32), fields.stride)
+
+
+def mean_fields(several: list[Fields]) -> Fields:
+    """The mean of fields of one shape."""
+    heatmaps = np.stack([fields.heatmaps for fields in several]).mean(axis=0)
+    limbs = np.stack([fields.limbs for fields in several]).mean(axis=0)
+    return Fields(heatmaps, limbs, several[0].stride)
+
+
+def resampled(fields: Fields, seen: View, wanted: View, shape: tuple[int, int]) -> Fields:
+    """Fields of one view of an image on the `shape` (h, w) cells of another view of it."""
+    if np.array_equal(seen.matrix, wanted.matrix) and fields.heatmaps.shape[1:] == shape:
+        return fields
+    corners = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
+    source = fields.cells(seen.there(wanted.back(fields.pixels(corners))))
+    origin, right, down = source.astype(np.float64)
+    matrix = np.stack([right - origin, down - origin, origin], axis=1)
+
+    def warp(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        warped = [
+            cv2.warpAffine(plane, matrix, shape[::-1], flags=flags)
+            for plane in maps.reshape(-1, *maps.shape[-2:])
+        ]
+        return np.stack(warped).reshape(*maps.shape[:-2], *shape).astype(np.float32)
+
+    return Fields(warp(fields.heatmaps), warp(fields.limbs), fields.stride)

@@ -1,0 +1,65 @@
+"""A window that shows pictures as they come, through SDL (pygame)."""
+
+import os
+import sys
+from typing import Any, Self
+
+import cv2
+
+from .errors import BadInput
+from .view import Image
+
+
+def display_is_there() -> bool:
+    """Whether a window could open: a desktop, or a video driver that SDL was told to use."""
+    told = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    return sys.platform != "linux" or any(os.environ.get(name) for name in told)
+
+
+class Window:
+    """Opens with the first picture; Esc, q or its button closes it. BadInput where none opens."""
+
+    def __init__(self, title: str = "limbwise") -> None:
+        if not display_is_there():
+            raise BadInput("there is no display for a window: use --save instead")
+        try:
+            os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+            import pygame
+        except ImportError as error:
+            raise BadInput("windows need pygame: pip install 'limbwise[show]'") from error
+        self._pygame: Any = pygame
+        try:
+            pygame.display.init()
+        except pygame.error as error:
+            raise BadInput(f"no window can be opened here ({error}): use --save instead") from error
+        pygame.display.set_caption(title)
+        self._screen: Any = None
+
+    def show(self, image: Image) -> bool:
+        """Puts (H, W, 3) BGR on the screen; False once the user has closed the window."""
+        size = image.shape[1], image.shape[0]
+        if self._screen is None:
+            self._screen = self._pygame.display.set_mode(size, self._pygame.RESIZABLE)
+        room = self._screen.get_size()
+        scale = min(room[0] / size[0], room[1] / size[1])
+        fitted = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+        picture = cv2.resize(image, fitted) if fitted != size else image
+        surface = self._pygame.image.frombuffer(picture.tobytes(), fitted, "BGR")
+        self._screen.fill((0, 0, 0))
+        self._screen.blit(surface, ((room[0] - fitted[0]) // 2, (room[1] - fitted[1]) // 2))
+        self._pygame.display.flip()
+        return not self._closed()
+
+    def _closed(self) -> bool:
+        game = self._pygame
+        return any(
+            event.type == game.QUIT
+            or (event.type == game.KEYDOWN and event.key in (game.K_ESCAPE, game.K_q))
+            for event in game.event.get()
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pygame.display.quit()

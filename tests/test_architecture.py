@@ -1,0 +1,62 @@
+"""Who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "limbwise"
+
+BASE = {"errors", "atomic"}
+TYPES = {"skeleton", "pose"}
+READING = {"video", "film", "picture", "view"}
+MAY = {
+    "errors": set(),
+    "atomic": BASE,
+    "skeleton": set(),
+    "pose": TYPES,
+    "view": set(),
+    "fields": set(),
+    "decode": {"fields"} | TYPES,
+    "runtime": {"fields", "skeleton", "train"} | BASE,
+    "estimator": {"decode", "runtime", "view", "fields"} | TYPES | BASE,
+    "picture": {"view"} | BASE,
+    "film": {"view"} | BASE,
+    "video": READING | BASE,
+    "recorder": {"view"} | BASE,
+    "draw": {"view"} | TYPES,
+    "writers": TYPES | BASE,
+    "window": {"view"} | BASE,
+    "bench": {"estimator", "decode", "fields", "view", "runtime"} | BASE,
+    "train": {"train", "decode", "fields", "runtime", "estimator", "writers"}
+    | TYPES | READING | BASE,
+}  # fmt: skip
+HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors"}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of limbwise that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            inside = path.parent != SOURCE and node.level == 1
+            names = [node.module.split(".")[0]] if node.module else [a.name for a in node.names]
+            found |= {"train"} if inside else {name.rstrip("s") if name == "runtimes" else name
+                                               for name in names}  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
+def test_a_module_imports_only_what_the_design_allows(path: Path) -> None:
+    module = "train" if path.parent != SOURCE else path.stem
+    if module in ("cli", "__init__", "__main__"):
+        return
+    assert imports(path) <= MAY[module]
+
+
+def test_nothing_heavy_is_imported_by_importing_limbwise() -> None:
+    code = f"import sys, limbwise; print(*({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

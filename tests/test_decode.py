@@ -1,0 +1,177 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import drawn, person, standing
+from limbwise.decode import decode, find_peaks
+from limbwise.fields import Fields
+from limbwise.pose import Pose
+from limbwise.skeleton import BODY
+
+WIDTH, HEIGHT = 656, 368
+CELLS = HEIGHT // 8, WIDTH // 8
+
+
+def scene(seed: int) -> list[Pose]:
+    """One to twenty people of all sizes anywhere, turned and stretched at random."""
+    random = np.random.default_rng(seed)
+    people = []
+    for _ in range(random.integers(1, 21)):
+        height, angle = random.uniform(80, 330), random.uniform(-0.6, 0.6)
+        pose = standing(height, random.uniform(0, WIDTH), random.uniform(0, HEIGHT))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        xy = (pose.xy - pose["neck"]) @ turn.T + pose["neck"]
+        xy += random.normal(0, height * 0.01, xy.shape)
+        beyond = (xy < 0).any(axis=1) | (xy[:, 0] > WIDTH - 1) | (xy[:, 1] > HEIGHT - 1)
+        xy[beyond] = np.nan
+        people.append(person(BODY, xy))
+    return people
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_drawn_keypoint_is_found_within_a_pixel(seed: int) -> None:
+    """Unless two of a kind lie within two cells of each other, or at the border of the map."""
+    people = scene(seed)
+    fields = drawn(people, CELLS)
+    peaks = find_peaks(fields.heatmaps, 0.1)
+    for kind in range(len(BODY.keypoints)):
+        there = np.array([pose.xy[kind] for pose in people])
+        there = there[~np.isnan(there[:, 0])]
+        found = fields.pixels(peaks.xy[peaks.kind == kind])
+        for number, place in enumerate(there):
+            others = np.delete(there, number, axis=0)
+            near = (np.abs(others - place) <= 20).all(axis=1).any()
+            border = (place < 8).any() or place[0] > WIDTH - 9 or place[1] > HEIGHT - 9
+            if not near and not border:
+                assert np.hypot(*(found - place).T).min() < 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 20), st.floats(100, 170), st.randoms(use_true_random=False))
+def test_people_who_stand_apart_are_read_back_whole(count, height, random):
+    people = [
+        standing(height, 40 + 110 * (n % 5) + random.uniform(-8, 8), 40 + 180 * (n // 5))
+        for n in range(count)
+    ]
+    found = decode(drawn(people, (94, 70)), BODY)
+    assert len(found) == count
+    for pose in people:
+        errors = [np.abs(pose.xy - other.xy).max() for other in found]
+        assert np.nanmin(errors) < 1
+
+
+def test_two_who_cross_arms_keep_their_own() -> None:
+    left, right = standing(250, 200, 80), standing(250, 270, 80)
+    reach = left.xy.copy()
+    reach[BODY.index["left_wrist"]] = right["right_wrist"] + (20, 25)
+    left = person(BODY, reach)
+    found = decode(drawn([left, right], CELLS), BODY)
+    assert len(found) == 2
+    for pose in (left, right):
+        assert min(np.abs(pose.xy - other.xy).max() for other in found) < 1
+
+
+def test_a_person_cut_in_two_by_the_middle_is_merged_when_a_limb_joins_the_parts() -> None:
+    """The surest pairs come first, so the legs grow on their own before the hip joins them."""
+    whole = standing(300, 300, 50)
+    fields = drawn([whole], CELLS)
+    fields.limbs[[0, 3]] *= 0.3  # neck to hips
+    found = decode(fields, BODY)
+    assert len(found) == 1
+    assert found[0].found.all()
+
+
+def test_two_keypoints_make_a_person_and_one_does_not() -> None:
+    xy = np.full((18, 2), np.nan)
+    xy[BODY.index["left_elbow"]] = (100, 100)
+    alone = decode(drawn([person(BODY, xy)], CELLS), BODY)
+    xy[BODY.index["left_wrist"]] = (140, 130)
+    two = decode(drawn([person(BODY, xy)], CELLS), BODY)
+    assert [pose.found.sum() for pose in alone] == []
+    assert [pose.found.sum() for pose in two] == [2]
+
+
+def test_weak_keypoints_join_a_person_but_never_begin_one() -> None:
+    fields = drawn([standing(300, 200, 50)], CELLS)
+    wrist = BODY.index["left_wrist"]
+    fields.heatmaps[wrist] *= 0.05
+    joined = decode(fields, BODY)
+    assert len(joined) == 1
+    assert joined[0].confidence[wrist] == pytest.approx(0.05, abs=0.01)
+    assert not decode(fields, BODY, weak=0.1)[0].found[wrist]
+    assert decode(Fields(fields.heatmaps * 0.05, fields.limbs), BODY) == []
+
+
+def test_a_keypoint_belongs_to_one_person_and_a_person_has_one_of_a_kind() -> None:
+    fields = drawn(scene(7), CELLS)
+    fields.limbs[:] = np.random.default_rng(0).normal(0, 1, fields.limbs.shape)  # nonsense
+    taken = [tuple(place) for pose in decode(fields, BODY) for place in pose.xy[pose.found]]
+    kinds = [
+        (kind, *pose.xy[kind])
+        for pose in decode(fields, BODY)
+        for kind in np.flatnonzero(pose.found)
+    ]
+    assert len(taken) > 20
+    assert len(set(kinds)) == len(kinds)
+
+
+def test_scores_fall_and_more_limbs_rank_higher() -> None:
+    whole = standing(200, 150, 50)
+    part = standing(200, 450, 50).xy.copy()
+    part[8:14] = np.nan
+    found = decode(drawn([person(BODY, part), whole], CELLS), BODY)
+    assert [int(pose.found.sum()) for pose in found] == [18, 12]
+    assert found[0].score > found[1].score
+    assert 0 < found[1].score < found[0].score <= 1
+
+
+def test_a_mirrored_map_gives_mirrored_poses() -> None:
+    people = scene(3)
+    mirrored = [
+        person(BODY, (pose.xy * (-1, 1) + (WIDTH - 1, 0))[list(BODY.mirror)]) for pose in people
+    ]
+    plain, turned = (decode(drawn(some, CELLS), BODY) for some in (people, mirrored))
+    assert len(plain) == len(turned)
+    for pose in plain:
+        there = (pose.xy * (-1, 1) + (WIDTH - 1, 0))[list(BODY.mirror)]
+        errors = [
+            np.abs(there - other.xy).max(initial=0, where=~np.isnan(there))
+            for other in turned
+            if np.array_equal(other.found, ~np.isnan(there[:, 0]))
+        ]
+        assert min(errors) < 0.1
+
+
+def test_a_plateau_is_one_peak() -> None:
+    heatmaps = np.zeros((1, 9, 9), np.float32)
+    heatmaps[0, 4:6, 3:5] = 0.5
+    assert len(find_peaks(heatmaps, 0.1).kind) == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
+def test_the_smallest_maps_decode(size: tuple[int, int]) -> None:
+    ones = Fields(np.ones((18, *size), np.float32), np.ones((19, 2, *size), np.float32))
+    assert isinstance(decode(ones, BODY), list)
+
+
+def test_other_strides_keep_the_pixel_convention() -> None:
+    pose = standing(250, 200, 60)
+    for stride in (4, 8, 16):
+        size = (HEIGHT // stride, WIDTH // stride)
+        (found,) = decode(drawn([pose], size, stride, sigma=0.9 * stride), BODY)
+        big = np.isin(BODY.keypoints, ["left_wrist", "right_knee", "neck", "left_ankle"])
+        assert np.abs(found.xy - pose.xy)[big].max() < 1
+
+
+def test_ten_people_take_less_than_three_milliseconds() -> None:
+    people = [standing(150, 60 + 110 * (n % 5), 30 + 180 * (n // 5)) for n in range(10)]
+    fields = drawn(people, CELLS)
+    taken = []
+    for _ in range(30):
+        began = time.perf_counter()
+        decode(fields, BODY)
+        taken.append(time.perf_counter() - began)
+    assert min(taken) < 0.003

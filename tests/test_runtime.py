@@ -1,0 +1,148 @@
+"""Model files in, fields out, whoever computes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from conftest import REFERENCE, needs_reference
+from limbwise import runtime
+from limbwise.errors import BadInput
+from limbwise.estimator import load
+from limbwise.runtime import Description, Runtime
+from limbwise.skeleton import BODY
+from limbwise.train.convert import to_openvino
+from limbwise.train.export import export, export_like_the_seed, to_onnx
+from limbwise.view import fit
+
+
+@pytest.fixture(scope="module")
+def inputs(picture) -> np.ndarray:
+    return fit(picture, 128)[0][None]
+
+
+@pytest.fixture(scope="module")
+def files(checkpoint, tmp_path_factory) -> dict[str, Path]:
+    """The same network as every kind of file."""
+    folder = tmp_path_factory.mktemp("models")
+    files = {name: folder / name for name in ("own.onnx", "own.xml", "seed.onnx", "seed.xml")}
+    export(checkpoint, files["own.onnx"])
+    export(checkpoint, files["own.xml"])
+    export_like_the_seed(checkpoint, files["seed.onnx"])
+    to_openvino(files["seed.onnx"], files["seed.xml"])
+    return files | {"checkpoint": checkpoint}
+
+
+def largest_difference(one: Runtime, other: Runtime, inputs: np.ndarray) -> float:
+    return max(
+        float(np.abs(a - b).max())
+        for x, y in zip(one(inputs), other(inputs), strict=True)
+        for a, b in ((x.heatmaps, y.heatmaps), (x.limbs, y.limbs))
+    )
+
+
+@pytest.mark.parametrize("name", ["own.onnx", "own.xml", "seed.onnx", "seed.xml", "checkpoint"])
+@pytest.mark.parametrize("how", ["openvino", "onnx"])
+def test_every_file_says_in_every_runtime_what_pytorch_says(name, how, files, inputs):
+    if how == "onnx" and name.endswith("xml"):
+        pytest.skip("ONNX Runtime reads no OpenVINO files")
+    truth = runtime.torch(files["checkpoint"])
+    other = getattr(runtime, how)(files[name], precision="f32")
+    assert np.ptp(truth(inputs)[0].heatmaps) > 1e-3  # it says something
+    assert largest_difference(truth, other, inputs) < 1e-3
+
+
+@needs_reference
+def test_open_model_zoos_files_give_the_fields_of_their_kind(picture) -> None:
+    inputs = fit(picture, 368)[0][None]
+    path = REFERENCE / "human-pose-estimation-0001.onnx"
+    plain = runtime.openvino(path, precision="f32")
+    assert largest_difference(plain, runtime.onnx(path), inputs) < 1e-3
+    quantised = runtime.openvino(
+        REFERENCE / "human-pose-estimation-0001" / "human-pose-estimation-0001.xml"
+    )
+    a, b = plain(inputs)[0].heatmaps, quantised(inputs)[0].heatmaps
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("how", ["openvino", "onnx", "torch"])
+def test_any_size_any_batch_any_threads(how, checkpoint, inputs) -> None:
+    one = getattr(runtime, how)(checkpoint, threads=1, precision="f32")
+    both = np.concatenate([inputs, inputs[:, :, ::-1]])
+    together = one(both)
+    assert len(together) == 2
+    for number, fields in enumerate(together):
+        alone = one(np.ascontiguousarray(both[number : number + 1]))[0]
+        assert np.abs(fields.heatmaps - alone.heatmaps).max() < 1e-4
+    smaller = one(np.zeros((1, 64, 40, 3), np.uint8))[0]
+    assert smaller.heatmaps.shape == (18, 8, 5)
+    assert smaller.limbs.shape == (19, 2, 8, 5)
+
+
+def test_a_model_file_describes_itself(files) -> None:
+    for name in ("own.onnx", "own.xml"):
+        told = load(files[name]).runtime.description
+        assert told == Description("lightweight-openpose", BODY, 8, 8, 368)
+    assert Description.from_json(told.to_json()) == told
+
+
+def test_results_outlive_the_next_call(checkpoint, inputs) -> None:
+    runs = runtime.openvino(checkpoint, precision="f32")
+    first = runs(inputs)[0]
+    kept = first.heatmaps.copy()
+    runs(np.ascontiguousarray(inputs[:, :, ::-1]))
+    assert np.array_equal(first.heatmaps, kept)
+
+
+def refused(path: Path, **options) -> str:
+    with pytest.raises(BadInput) as caught:
+        load(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path) -> None:
+    assert "does not exist" in refused(tmp_path / "gone.onnx")
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    assert "is not a model file" in refused(tmp_path / "a.jpg")
+    for name in ("a.onnx", "a.xml", "a.pth"):
+        (tmp_path / name).write_bytes(b"not a model")
+        assert name in refused(tmp_path / name)
+    assert "a.onnx" in refused(tmp_path / "a.onnx", runtime="onnx")
+
+
+def test_a_model_of_another_kind_is_refused_with_what_it_has(tmp_path) -> None:
+    make, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    x, y = make("x", kind, ["n", 3, "h", "w"]), make("boxes", kind, ["n", 3, "h", "w"])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["boxes"])], "g", [x], [y])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "b.onnx")
+    for how in ("openvino", "onnx"):
+        message = refused(tmp_path / "b.onnx", runtime=how)
+        assert "boxes (3)" in message
+        assert "heatmaps (19)" in message
+
+
+def test_a_damaged_description_is_an_error_at_load(checkpoint, tmp_path) -> None:
+    model = onnx.load_from_string(to_onnx(checkpoint))
+    text = model.metadata_props[0].value
+    for number, broken in enumerate([text[:-9], text.replace('"nose", ', "", 1), "[]", "{}"]):
+        model.metadata_props[0].value = broken
+        onnx.save(model, tmp_path / f"{number}.onnx")
+        for how in ("openvino", "onnx"):
+            assert f"{number}.onnx" in refused(tmp_path / f"{number}.onnx", runtime=how)
+
+
+def test_a_runtime_that_cannot_take_the_file_says_which_can(files, checkpoint) -> None:
+    assert "needs an .onnx file" in refused(files["own.xml"], runtime="onnx")
+    assert "needs a .pth file" in refused(files["own.onnx"], runtime="torch")
+    assert "choose openvino, onnx or torch" in refused(checkpoint, runtime="tpu")
+    assert "choose fast, f32 or bf16" in refused(checkpoint, precision="f8")
+    assert "f32 only" in refused(checkpoint, runtime="onnx", precision="bf16")
+
+
+def test_without_a_bundled_model_one_must_be_named(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("limbwise.estimator.BUNDLED", tmp_path / "none.onnx")
+    with pytest.raises(BadInput, match="name a model file"):
+        load()
