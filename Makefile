@@ -1,0 +1,43 @@
+# make demo [MODEL=path] [IMAGE=path]   finds the skeletons in a picture and says where the drawing is
+# make test                             everything CI checks: format, lint, types, tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Pinned, since the newest build may bring gigabytes of GPU libraries.
+TORCH ?= torch==2.13.0
+IMAGE ?= src/limbwise/models/sample.jpg
+MODEL ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test format clean
+
+# A checkpoint needs PyTorch, a model file does not.
+demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
+	@mkdir -p out
+	@$(BIN)/limbwise run $(IMAGE) $(if $(MODEL),--model $(MODEL)) --save out/demo.png --json out/demo.jsonl
+	@echo "The drawn picture is out/demo.png, the keypoints are in out/demo.jsonl"
+
+test: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@ $(VENV)/base
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,27 @@
+"""The seed's first step: a checkpoint to ONNX with the seed's names of input and outputs.
+
+Input `data` (n, 3, h, w) float32 is (BGR - 128) / 256. `limbwise export` writes the better file:
+it takes pictures as they are and describes itself.
+"""
+
+import argparse
+
+from limbwise.cli import failing_in_one_line
+from limbwise.runtime import need_torch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint-path", required=True, help="checkpoint (.pth)")
+    parser.add_argument("--output-name", default="human-pose-estimation.onnx", help="ONNX file")
+    flags = parser.parse_args()
+    with failing_in_one_line():
+        need_torch()
+        from limbwise.train.export import export_like_the_seed
+
+        export_like_the_seed(flags.checkpoint_path, flags.output_name)
+        print(f"{flags.output_name} is written")
+
+
+if __name__ == "__main__":
+    main()
