@@ -21,6 +21,7 @@ MAY = {
     "fields": set(),
     "decode": {"fields"} | TYPES,
     "runtime": {"fields", "skeleton", "train"} | BASE,
+    "track": TYPES,
     "estimator": {"decode", "runtime", "view", "fields"} | TYPES | BASE,
     "picture": {"view"} | BASE,
     "film": {"view"} | BASE,

@@ -136,7 +136,7 @@ def test_a_damaged_description_is_an_error_at_load(checkpoint, tmp_path) -> None
 
 def test_a_runtime_that_cannot_take_the_file_says_which_can(files, checkpoint) -> None:
     assert "needs an .onnx file" in refused(files["own.xml"], runtime="onnx")
-    assert "needs a .pth file" in refused(files["own.onnx"], runtime="torch")
+    assert "needs .safetensors or .pth" in refused(files["own.onnx"], runtime="torch")
     assert "choose openvino, onnx or torch" in refused(checkpoint, runtime="tpu")
     assert "choose fast, f32 or bf16" in refused(checkpoint, precision="f8")
     assert "f32 only" in refused(checkpoint, runtime="onnx", precision="bf16")

@@ -80,7 +80,7 @@ def load(
     device: str = "cpu",
     **options: Any,
 ) -> Estimator:
-    """An estimator from a model file: .onnx, OpenVINO's .xml or a checkpoint (.pth).
+    """An estimator from a model file: .onnx, OpenVINO's .xml, or a checkpoint (.safetensors, .pth).
 
     None takes the bundled model. `runtime` is openvino, onnx or torch; `precision` fast (what the
     CPU does best), f32 or bf16; `threads` None takes all cores; `device` is PyTorch's. `options`
@@ -106,5 +106,7 @@ def _model_file(model: str | Path | None) -> Path:
     if not path.is_file():
         raise BadInput(f"the model file {path} does not exist")
     if path.suffix not in (".onnx", ".xml") and not runtimes.is_checkpoint(path):
-        raise BadInput(f"{path} is not a model file: .onnx, .xml (OpenVINO) or .pth is needed")
+        raise BadInput(
+            f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed"
+        )
     return path

@@ -230,7 +230,7 @@ def torch(
     """Runs checkpoint files with PyTorch, in f32, on `device`."""
     _only_f32("torch", precision)
     if not is_checkpoint(path):
-        raise BadInput(f"{path} is not a checkpoint: the torch runtime needs a .pth file")
+        raise BadInput(f"{path} is not a checkpoint: the torch runtime needs .safetensors or .pth")
     need_torch()
     import torch as th
 
@@ -251,7 +251,7 @@ def torch(
 
 def is_checkpoint(path: Path) -> bool:
     """Whether the file holds weights that need PyTorch to become a model."""
-    return path.suffix in (".pth", ".pt", ".ckpt")
+    return path.suffix in (".pth", ".safetensors")
 
 
 def need_torch() -> None:

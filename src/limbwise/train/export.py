@@ -6,6 +6,7 @@ are inside, the background channel and the earlier stages are left out.
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from ..errors import BadInput
 from ..estimator import SAMPLE
 from ..picture import read_picture
 from ..runtime import KEY, Description, Runtime
-from ..skeleton import BODY
 from ..view import fit
+from .checkpoint import Checkpoint, load
 from .lightweight_openpose import load_lightweight_openpose
 
 TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by --fp16
@@ -29,35 +30,30 @@ TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by
 class PictureModel(nn.Module):
     """uint8 BGR (N, H, W, 3) to heatmaps (N, K, h, w) and limb fields (N, 2 L, h, w)."""
 
-    def __init__(self, network: nn.Module, mean: float, scale: float) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.network, self.mean, self.scale = network, mean, scale
+        self.network = checkpoint.network
+        self.mean, self.scale = checkpoint.traits.mean, checkpoint.traits.scale
+        self.keypoints = checkpoint.traits.keypoints
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         planes = (image.permute(0, 3, 1, 2).float() - self.mean) * self.scale
-        heatmaps, pafs = self.network(planes)[-2:]
-        return heatmaps[:, :-1], pafs
+        heatmaps, limbs = self.network(planes)[-2:]
+        return heatmaps[:, : self.keypoints], limbs
 
 
-def as_seen_by_runtimes(checkpoint: str | Path) -> tuple[PictureModel, Description]:
+def as_seen_by_runtimes(path: str | Path) -> tuple[PictureModel, Description]:
     """The network of a checkpoint with its input steps, in eval mode, and its description."""
-    network = load_lightweight_openpose(checkpoint)
-    wanted = len(BODY.keypoints), len(BODY.limbs)
-    if (network.keypoints, network.limbs) != wanted:
-        raise BadInput(
-            f"{checkpoint} has {network.keypoints} keypoints and {network.limbs} limbs "
-            f"instead of {wanted[0]} and {wanted[1]}"
-        )
-    model = PictureModel(network, network.mean, network.scale).eval()
-    return model, Description("lightweight-openpose", BODY, network.stride, network.stride)
+    checkpoint = load(path)
+    return PictureModel(checkpoint).eval(), checkpoint.description
 
 
 def to_onnx(checkpoint: str | Path, height: int | None = None, fp16: bool = False) -> bytes:
     """A checkpoint as a self-describing ONNX file; `fp16` stores the weights in half the size."""
     model, description = as_seen_by_runtimes(checkpoint)
-    if height:
-        description = Description(**vars(description) | {"height": height})
-    example = torch.zeros(1, 64, 72, 3, dtype=torch.uint8)
+    description = replace(description, height=height or description.height)
+    side = 2 * description.multiple
+    example = torch.zeros(1, side, 3 * side, 3, dtype=torch.uint8)
     cells = {0: "batch", 2: "rows", 3: "columns"}
     axes = {"image": {0: "batch", 1: "height", 2: "width"}, "heatmaps": cells, "limbs": cells}
     data = trace(model, example, ["image"], ["heatmaps", "limbs"], axes)
@@ -163,8 +159,9 @@ def _runtimes(path: Path) -> list[Runtime]:
 
 def _difference(checkpoint: Path, others: list[Runtime]) -> float:
     """The largest difference from PyTorch of any value of any map on the sample picture."""
-    picture, _ = fit(read_picture(SAMPLE), 128)
-    truth = runtime.torch(checkpoint)(picture[None])[0]
+    pytorch = runtime.torch(checkpoint)
+    picture, _ = fit(read_picture(SAMPLE), 128, pytorch.description.multiple)
+    truth = pytorch(picture[None])[0]
     differences = [
         np.abs(a - b).max()
         for fields in (other(picture[None])[0] for other in others)

@@ -113,6 +113,7 @@ class LightweightOpenPose(nn.Module):
     """
 
     stride = 8
+    multiple = 8
     mean = 128.0
     scale = 1 / 256
 

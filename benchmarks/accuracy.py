@@ -1,0 +1,155 @@
+"""How accurate: AP of the reference weights in the ancestor's pipeline and in limbwise, by input
+height, and the ceiling of the decoder on perfect maps.
+
+    python benchmarks/accuracy.py [--shared ../shared] [--models a.onnx ...] [--heights 256,368]
+
+Needs the validation pictures and the reference weights in `--shared`.
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbwise.bench import machine
+from limbwise.decode import decode
+from limbwise.estimator import load
+from limbwise.fields import Fields
+from limbwise.pose import Pose, oks
+from limbwise.skeleton import BODY, COCO
+from limbwise.train import targets
+from limbwise.train.evaluate import evaluate, read_labels, score
+from limbwise.view import View
+from limbwise.writers import COCO_CORNER, coco_person
+
+HEIGHT = 368
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--models", type=Path, nargs="*", help="more model files to measure")
+    parser.add_argument("--heights", default=str(HEIGHT), help="input heights, with commas")
+    flags = parser.parse_args()
+    val, reference = flags.shared / "data" / "val", flags.shared / "reference"
+    labels = read_labels(val / "annotations.json")
+    print(machine(), f"{len(labels['images'])} pictures", sep=", ")
+    print(f"\nThe ancestor's pipeline, height {HEIGHT}, from its own detections:")
+    for name in ("lightweight-openpose", "0001"):
+        detections = json.loads((reference / f"original-detections-{name}.json").read_text())
+        ids = [entry["id"] for entry in labels["images"]]
+        row(name, score(labels, detections, ids, COCO))
+    models = [
+        reference / "lightweight-openpose.pth",
+        reference / "human-pose-estimation-0001.onnx",
+        *(flags.models or []),
+    ]
+    for height in map(int, flags.heights.split(",")):
+        print(f"\nlimbwise, height {height}, single scale, no flip, f32:")
+        for path in models:
+            runtime = load(path, precision="f32").runtime
+            found, _ = evaluate(runtime, val / "annotations.json", val / "images", height=height)
+            row(path.stem, found)
+    ceiling(labels)
+
+
+def row(name: str, found: dict[str, float]) -> None:
+    figures = "  ".join(
+        f"{key} {found[key] * 100:5.1f}" for key in ("AP", "AP50", "APM", "APL", "AR")
+    )
+    print(f"  {name:28} {figures}")
+
+
+def ceiling(labels: dict[str, Any], stride: int = 8, sigma: float = 7.0) -> None:
+    """AP of decoding the fields drawn from the labels, and who is lost, and why."""
+    detections, lost, people = [], Counter[str](), 0
+    for entry in labels["images"]:
+        truth = labelled_people(labels, entry["id"])
+        poses = decoded(truth, entry, stride, sigma)
+        detections += [one for pose in poses if (one := coco_person(pose, entry["id"]))]
+        people += len(truth)
+        lost.update(why for person in truth if (why := why_lost(person, truth, poses)))
+    found = score(labels, detections, [entry["id"] for entry in labels["images"]], COCO)
+    print(f"\nPerfect fields of the labels, stride {stride}, sigma {sigma:g}, height {HEIGHT}:")
+    row("ceiling", found)
+    print(f"  of {people} people {sum(lost.values())} are lost (OKS under 0.5):")
+    for why, count in lost.most_common():
+        print(f"    {count:3} {why}")
+
+
+def labelled_people(labels: dict[str, Any], image: int) -> list[tuple[Pose, float]]:
+    """The people of a picture with keypoints, as BODY in image pixels, and their areas."""
+    people = []
+    for entry in labels["annotations"]:
+        if entry["image_id"] == image and entry["num_keypoints"] and not entry["iscrowd"]:
+            keypoints = np.array(entry["keypoints"], np.float32).reshape(17, 3)
+            seen = keypoints[:, 2] > 0
+            xy = np.where(seen[:, None], keypoints[:, :2] - COCO_CORNER, np.nan)
+            pose = Pose(COCO, xy.astype(np.float32), seen.astype(np.float32), 1.0)
+            people.append((pose.as_skeleton(BODY), float(entry["area"])))
+    return people
+
+
+def decoded(
+    people: list[tuple[Pose, float]], entry: dict[str, Any], stride: int, sigma: float
+) -> list[Pose]:
+    """What the decoder reads from the fields drawn of these people."""
+    if not people:
+        return []
+    width = round(entry["width"] * HEIGHT / entry["height"])
+    view = View.scaling(width / entry["width"], HEIGHT / entry["height"])
+    xy = torch.from_numpy(np.stack([view.there(pose.xy) for pose, _ in people]))[None]
+    visible = ~torch.isnan(xy[..., 0])
+    size = -(-HEIGHT // stride), -(-width // stride)
+    fields = Fields(
+        targets.heatmaps(xy.nan_to_num(), visible, size, stride, sigma)[0].numpy(),
+        targets.limb_fields(xy.nan_to_num(), visible, size, BODY, stride)[0].numpy(),
+        stride,
+    )
+    return [pose.moved(view.back) for pose in decode(fields, BODY)]
+
+
+def why_lost(
+    person: tuple[Pose, float], everybody: list[tuple[Pose, float]], poses: list[Pose]
+) -> str | None:
+    """None for a person who is found (OKS over all labelled COCO keypoints of at least 0.5)."""
+    pose, area = person
+    truth = pose.as_skeleton(COCO)
+    found = [other.as_skeleton(COCO) for other in poses]
+    # oks() counts keypoints that both have; those that the found pose lacks count as missed here.
+    shares = [float((other.found & truth.found).sum() / truth.found.sum()) for other in found]
+    if any(o * s >= 0.5 for o, s in zip(oks(truth, found, area), shares, strict=True)):
+        return None
+    parts = components(pose)
+    if max(parts) < 2:
+        return "no limb joins any two of the labelled keypoints"
+    if max(parts) < 0.5 * pose.found.sum():
+        return f"falls apart: the limbs join the labelled keypoints into {len(parts)} parts"
+    left, top, right, bottom = pose.box
+    if max(right - left, bottom - top) < 24:
+        return "smaller than 24 image pixels"
+    near = [
+        other
+        for other, _ in everybody
+        if other is not pose and (np.hypot(*(other.xy - pose.xy).T) < 16).any()
+    ]
+    return "keypoints of a kind close to another person's" if near else "other"
+
+
+def components(pose: Pose) -> list[int]:
+    """Sizes of the groups of found keypoints that BODY's limbs connect."""
+    group = {k: {k} for k in np.flatnonzero(pose.found).tolist()}
+    for a, b in BODY.pairs:
+        if a in group and b in group and group[a] is not group[b]:
+            group[a] |= group[b]
+            for member in group[a]:
+                group[member] = group[a]
+    return [len(members) for members in {id(g): g for g in group.values()}.values()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Files of weights that rebuild their own network.
+
+limbwise's own are safetensors with a header: which network, what it was made with, the model's
+description, how it was trained. The ancestor's `.pth` files hold a state dict and nothing else.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from ..atomic import replacing
+from ..errors import BadInput
+from ..runtime import KEY, Description
+from ..skeleton import BODY, Skeleton
+from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
+from .limbwise_network import LimbwiseNetwork
+
+
+class PoseNetwork(Protocol):
+    """What a network must tell: input = (BGR - mean) * scale, and the size of its maps."""
+
+    stride: int
+    multiple: int
+    mean: float
+    scale: float
+    keypoints: int
+    limbs: int
+
+
+NETWORKS = {"limbwise": LimbwiseNetwork, "lightweight-openpose": LightweightOpenPose}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and what its file says of it; `options` are its constructor's keywords."""
+
+    network: nn.Module
+    description: Description
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def traits(self) -> PoseNetwork:
+        """The network's own constants."""
+        return cast(PoseNetwork, self.network)
+
+
+def build(name: str, skeleton: Skeleton, height: int = 368, **options: Any) -> Checkpoint:
+    """A fresh network for a skeleton; BadInput for an unknown name."""
+    if name not in NETWORKS:
+        raise BadInput(f"network {name} is unknown: choose {' or '.join(NETWORKS)}")
+    options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
+    network = NETWORKS[name](**options)
+    description = Description(name, skeleton, network.stride, network.multiple, height)
+    return Checkpoint(network, description, options)
+
+
+def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
+    """Writes .safetensors; `half` stores float weights as float16."""
+    from safetensors.torch import save_file
+
+    header = {
+        "description": json.loads(checkpoint.description.to_json()),
+        "options": checkpoint.options,
+        "training": checkpoint.training,
+    }
+    state = checkpoint.network.state_dict()
+    tensors = {key: _stored(value, half) for key, value in state.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: json.dumps(header)})
+
+
+def _stored(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value
+
+
+def load(path: str | Path) -> Checkpoint:
+    """The network of a .safetensors file of ours or of an ancestor's checkpoint, in eval mode.
+
+    BadInput, one line, if the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist")
+    if path.suffix == ".safetensors":
+        return _load_own(path)
+    network = load_lightweight_openpose(path)
+    found = network.keypoints, network.limbs
+    if found != (len(BODY.keypoints), len(BODY.limbs)):
+        raise BadInput(
+            f"{path} has {found[0]} keypoints and {found[1]} limbs, and does not say which: "
+            f"only files with {len(BODY.keypoints)} and {len(BODY.limbs)} are known"
+        )
+    description = Description("lightweight-openpose", BODY, network.stride, network.multiple)
+    return Checkpoint(network, description, {"refinement_stages": len(network.refinement_stages)})
+
+
+def _load_own(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        description = Description.from_json(json.dumps(header["description"]))
+        made = build(description.name, description.skeleton, **header["options"])
+        made.network.load_state_dict(
+            {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path} is not a checkpoint that limbwise wrote: {reason}") from error
+    made.network.eval()
+    return replace(
+        made, description=description, options=header["options"], training=header["training"]
+    )

@@ -1,0 +1,94 @@
+"""A file of weights rebuilds the network that wrote it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from limbwise import runtime
+from limbwise.errors import BadInput
+from limbwise.skeleton import BODY, Skeleton
+from limbwise.train.checkpoint import Checkpoint, build, load, save
+from limbwise.train.export import export
+from limbwise.view import fit
+
+SQUARE = Skeleton(
+    ("a", "left_b", "right_b", "c"), (("a", "left_b"), ("a", "right_b"), ("a", "c")), (0.1,) * 4
+)
+
+
+def shaken(name: str, skeleton: Skeleton, **options) -> Checkpoint:
+    """A network whose every weight and statistic differs from a fresh one's."""
+    torch.manual_seed(1)
+    made = build(name, skeleton, **options)
+    with torch.no_grad():
+        for value in made.network.state_dict().values():
+            if value.is_floating_point():
+                value += 0.02 * torch.rand_like(value)
+    made.network.eval()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "skeleton", "options"),
+    [
+        ("limbwise", BODY, {}),
+        ("limbwise", SQUARE, {"channels": 32, "blocks": 1}),
+        ("lightweight-openpose", SQUARE, {"refinement_stages": 2}),
+    ],
+)
+def test_what_is_saved_is_loaded(name, skeleton, options, tmp_path) -> None:
+    made = shaken(name, skeleton, height=256, **options)
+    save(made, tmp_path / "a.safetensors")
+    back = load(tmp_path / "a.safetensors")
+    assert back.description == made.description
+    assert back.options == made.options
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for one, other in zip(made.network(x), back.network(x), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_every_runtime_says_what_the_network_says(picture, tmp_path) -> None:
+    made = shaken("limbwise", SQUARE)
+    save(made, tmp_path / "a.safetensors", half=True)
+    assert export(tmp_path / "a.safetensors", tmp_path / "a.onnx") < 1e-3
+    inputs = fit(picture, 128, multiple=32)[0][None]
+    truth = runtime.torch(tmp_path / "a.safetensors")(inputs)[0]
+    assert truth.heatmaps.shape[0] == 4
+    assert truth.limbs.shape[:2] == (3, 2)
+    for other in (
+        runtime.openvino(tmp_path / "a.safetensors", precision="f32"),
+        runtime.onnx(tmp_path / "a.onnx"),
+    ):
+        said = other(inputs)[0]
+        assert other.description == made.description
+        assert np.abs(said.heatmaps - truth.heatmaps).max() < 1e-3
+        assert np.abs(said.limbs - truth.limbs).max() < 1e-3
+
+
+def test_limbwise_has_the_size_that_was_promised() -> None:
+    network = build("limbwise", BODY).network
+    assert sum(p.numel() for p in network.parameters()) <= 3_500_000
+
+
+def test_deep_supervision_is_only_there_while_training() -> None:
+    network = build("limbwise", SQUARE).network
+    x = torch.zeros(2, 3, 64, 64)
+    assert [tuple(y.shape) for y in network.train()(x)] == [(2, 4, 8, 8), (2, 6, 8, 8)] * 2
+    assert [tuple(y.shape) for y in network.eval()(x)] == [(2, 4, 8, 8), (2, 6, 8, 8)]
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678", b"\x02\0\0\0\0\0\0\0{}"])
+def test_what_is_no_checkpoint_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match="a.safetensors is not a checkpoint") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(BadInput, match="choose limbwise or lightweight-openpose"):
+        build("resnet", BODY)
