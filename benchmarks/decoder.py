@@ -86,6 +86,8 @@ def variants() -> dict[str, Callable[..., list[Pose]]]:
             "weak": (0.01, 0.03, 0.05, 0.1),
             "samples": (5, 8, 12),
             "share": (0.6, 0.7, 0.9),
+            "least": (0, 0.05, 0.1),
+            "length_cost": (0, 0.2, 0.6),
             "size_weight": (0, 0.1, 0.3),
         }.items()
         for value in values

@@ -33,16 +33,21 @@ def decode(
     weak: float = 0.02,
     samples: int = 9,
     share: float = 0.8,
+    least: float = 0.02,
+    length_cost: float = 0.4,
     size_weight: float = 0.2,
 ) -> list[Pose]:
     """heatmaps (K, h, w) and limbs (L, 2, h, w) to poses in input pixels, best first.
 
     Two keypoints above `threshold` can begin a person; those above `weak` only join one. A pair
-    is a limb if more than `share` of the `samples` read along it point its way. A person's score,
-    0 to about 1, grows with the limbs' and, to the power `size_weight`, with the person's size.
+    is a limb if more than `share` of the `samples` read along it point its way, and by more than
+    `least`, and the more the longer it is (`length_cost`). A person's score, 0 to about 1, grows
+    with the limbs' and, to the power `size_weight`, with the person's size.
     """
     found = find_peaks(fields.heatmaps, min(weak, threshold))
-    limbs = score_limbs(fields.limbs, found, skeleton, threshold, samples, share)
+    limbs = score_limbs(
+        fields.limbs, found, skeleton, threshold, samples, share, least, length_cost
+    )
     people = join(limbs, found)
     poses = [_pose(person, found, fields, skeleton, size_weight) for person in people]
     return sorted(poses, key=lambda pose: -pose.score)
@@ -140,24 +145,28 @@ def score_limbs(
     threshold: float,
     samples: int,
     share: float,
-    least: float = 0.02,
+    least: float,
+    length_cost: float,
 ) -> Limbs:
-    """Pairs of peaks that more than `share` of the samples of their limb's field join, and whose
-    middle third says at least `least`.
+    """Pairs of peaks that more than `share` of the samples of their limb's field join.
 
     The score is the mean, over the samples that point the limb's way, of the field along it: the
-    line integral of Cao et al. (2017), equation 10.
+    line integral of Cao et al. (2017), equation 10. It has to exceed `least`, and `length_cost`
+    more for a limb as long as the map is high: across a crowd something always points the way.
     """
-    limb, start, end = _pairs(peaks, skeleton, threshold)
-    middle = _along(limbs, limb, peaks.xy[start], peaks.xy[end], _spread(samples)[1::3])
-    hopeful = middle.mean(axis=1) > least  # a third of the work tells most pairs apart
-    limb, start, end = limb[hopeful], start[hopeful], end[hopeful]
-    along = _along(limbs, limb, peaks.xy[start], peaks.xy[end], _spread(samples))
+    limb, start, end = _pairs(peaks, skeleton)
+    way = peaks.xy[end] - peaks.xy[start]
+    needed = least + length_cost * np.hypot(way[:, 0], way[:, 1]) / limbs.shape[2]
+    middle = _along(limbs, limb, peaks.xy[start], way, _spread(samples)[1::3])
+    hopeful = middle.mean(axis=1) > needed  # a third of the work tells most pairs apart
+    limb, start, end, way = limb[hopeful], start[hopeful], end[hopeful], way[hopeful]
+    along = _along(limbs, limb, peaks.xy[start], way, _spread(samples))
     agree = (along > 0).sum(axis=1)
     score = np.maximum(along, 0).sum(axis=1) / np.maximum(agree, 1)
+    good = (agree > share * samples) & (score > needed[hopeful])
+    start, end, score = start[good], end[good], score[good]
     strong = (peaks.height[start] > threshold) & (peaks.height[end] > threshold)
     order = np.lexsort((-score, ~strong))
-    order = order[agree[order] > share * samples]
     return Limbs(start[order], end[order], score[order], strong[order])
 
 
@@ -165,7 +174,7 @@ def _spread(samples: int) -> Floats:
     return np.linspace(0, 1, samples, dtype=np.float32)
 
 
-def _pairs(peaks: Peaks, skeleton: Skeleton, threshold: float) -> tuple[Ints, Ints, Ints]:
+def _pairs(peaks: Peaks, skeleton: Skeleton) -> tuple[Ints, Ints, Ints]:
     """Every pair of peaks that a limb could join: limb (Q,), start (Q,), end (Q,)."""
     ends = np.array(skeleton.pairs, np.intp).reshape(-1, 2)
     kinds = np.arange(len(skeleton.keypoints) + 1)
@@ -179,14 +188,12 @@ def _pairs(peaks: Peaks, skeleton: Skeleton, threshold: float) -> tuple[Ints, In
     return limb, start + first[ends[limb, 0]], end + first[ends[limb, 1]]
 
 
-def _along(limbs: Floats, limb: Ints, start: Floats, end: Floats, places: Floats) -> Floats:
+def _along(limbs: Floats, limb: Ints, start: Floats, way: Floats, places: Floats) -> Floats:
     """(Q, len(places)): the field of each pair's limb, projected on the way from start to end."""
-    way = end - start
-    length = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-6)[:, None]
     points = start[:, None] + places[:, None] * way[:, None]
-    vectors = _bilinear(limbs, limb[:, None], points[..., 0], points[..., 1])
-    unit = way / length
-    along: Floats = vectors[0] * unit[:, :1] + vectors[1] * unit[:, 1:]
+    x, y = _bilinear(limbs, limb[:, None], points[..., 0], points[..., 1])
+    length = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-6)[:, None]
+    along: Floats = (x * way[:, :1] + y * way[:, 1:]) / length
     return along
 
 

@@ -1,0 +1,224 @@
+"""The training loop, in the open: sample, forward, loss, backward, step, average, save.
+
+Randomness is a function of the seed and the step, never a state: a run that is killed and resumed
+sees the batches it would have seen. Under `torchrun` every process takes its share of each batch.
+"""
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..atomic import replacing
+from ..errors import BadInput
+from . import checkpoint as checkpoints
+from .checkpoint import Checkpoint
+from .loss import Targets, loss
+
+# (step, how many pictures, which share: rank and of how many) -> (N, 3, H, W) 0..255 and targets
+Sampler = Callable[[int, int, tuple[int, int]], tuple[Tensor, Targets]]
+Validate = Callable[[Checkpoint], dict[str, float]]
+Report = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW, warm-up then cosine, an average of the weights (EMA).
+
+    `trunk_lr` multiplies the learning rate of pretrained layers; `accumulate` batches make a step;
+    every `save_every` steps the run is saved, every `validate_every` the average is measured.
+    """
+
+    steps: int
+    batch_size: int = 64
+    lr: float = 2e-3
+    trunk_lr: float = 0.5
+    warmup: int = 500
+    weight_decay: float = 0.02
+    clip: float = 5.0
+    ema: float = 0.9995
+    accumulate: int = 1
+    seed: int = 0
+    amp: bool = False
+    compile: bool = False
+    save_every: int = 500
+    validate_every: int = 0
+    log_every: int = 20
+
+
+class Run:
+    """A network being trained, and all that resuming needs."""
+
+    def __init__(self, made: Checkpoint, recipe: Recipe, out: Path, device: torch.device) -> None:
+        self.made, self.recipe, self.out, self.device = made, recipe, out, device
+        self.network = made.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(_groups(self.network, recipe), lr=recipe.lr)
+        self.step = 0
+        self.best = -math.inf
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.processes = distributed.get_world_size() if distributed.is_initialized() else 1
+
+    def train(self, sample: Sampler, validate: Validate | None, report: Report) -> None:
+        """Goes on from the current step to the last; saves, measures and reports on the way."""
+        forward = self._forward()
+        running: dict[str, Tensor] = {}
+        count, began = 0, time.perf_counter()
+        while self.step < self.recipe.steps:
+            for key, value in self._step(forward, sample).items():
+                running[key] = running.get(key, 0) + value
+            count += 1
+            if self.step % self.recipe.log_every == 0 or self.step == self.recipe.steps:
+                figures = {key: self._everybodys(value / count) for key, value in running.items()}
+                pictures = count * self.recipe.batch_size * self.recipe.accumulate
+                rate = pictures / (time.perf_counter() - began)
+                report(self.step, figures | {"lr": self._lr(), "pictures_per_second": rate})
+                running, count, began = {}, 0, time.perf_counter()
+            self._keep(validate, report)
+
+    def _forward(self) -> nn.Module:
+        network: Any = self.network.train()
+        if self.processes > 1:
+            network = DistributedDataParallel(network)
+        return torch.compile(network) if self.recipe.compile else network  # type: ignore[return-value]
+
+    def _step(self, forward: nn.Module, sample: Sampler) -> dict[str, Tensor]:
+        recipe = self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr() * group["share"]
+        share = self.rank, self.processes
+        totals: dict[str, Tensor] = {}
+        for part in range(recipe.accumulate):
+            pictures, targets = sample(
+                self.step * recipe.accumulate + part, recipe.batch_size, share
+            )
+            x = (pictures.to(self.device).float() - self.made.traits.mean) * self.made.traits.scale
+            x = x.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.amp):
+                outputs = forward(x)
+            losses = loss(outputs, targets)
+            (losses["total"] / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+            for key, value in losses.items():
+                totals[key] = totals.get(key, 0) + value.detach() / recipe.accumulate
+        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._average()
+        return totals
+
+    def _everybodys(self, value: Tensor) -> float:
+        """The mean over all processes."""
+        if self.processes > 1:
+            distributed.all_reduce(value)
+        return float(value) / self.processes
+
+    def _lr(self) -> float:
+        """Linear warm-up, then half a cosine to nothing (Loshchilov 2016, arXiv 1608.03983)."""
+        recipe = self.recipe
+        warm = min((self.step + 1) / max(recipe.warmup, 1), 1.0)
+        done = max(self.step - recipe.warmup, 0) / max(recipe.steps - recipe.warmup, 1)
+        return recipe.lr * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """The weights' moving average, shorter at the start, so that it forgets the first ones."""
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        for mean, now in zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        ):
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+
+    def _keep(self, validate: Validate | None, report: Report) -> None:
+        recipe, last = self.recipe, self.step == self.recipe.steps
+        if last or self.step % recipe.save_every == 0:
+            self.save()
+        if validate and (
+            last or (recipe.validate_every and self.step % recipe.validate_every == 0)
+        ):
+            found = validate(self.averaged()) if self.rank == 0 else {}
+            report(self.step, found)
+            if found.get("AP", -math.inf) > self.best and self.rank == 0:
+                self.best = found["AP"]
+                checkpoints.save(self.averaged(found), self.out / "best.safetensors")
+
+    def averaged(self, found: dict[str, float] | None = None) -> Checkpoint:
+        """The average as a checkpoint, with how it came about."""
+        training = {"steps": self.step, "batch_size": self.recipe.batch_size, **(found or {})}
+        return replace(self.made, network=self.average, training=training)
+
+    def save(self) -> None:
+        """Writes last.pth, for resuming, and last.safetensors, the average."""
+        if self.rank:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+        }
+        with replacing(self.out / "last.pth") as path:
+            torch.save(state, path)
+        checkpoints.save(self.averaged(), self.out / "last.safetensors")
+
+    def resume(self) -> None:
+        """Takes up the run in last.pth; BadInput if there is none or it is another network's."""
+        path = self.out / "last.pth"
+        if not path.is_file():
+            raise BadInput(f"{path} does not exist: there is nothing to resume")
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+            raise BadInput(f"{path} is not a run of this network") from error
+        self.step, self.best = state["step"], state["best"]
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Norms and biases without decay; the pretrained trunk at its share of the learning rate."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, value in network.named_parameters():
+        groups.setdefault((name.startswith("trunk."), value.ndim > 1), []).append(value)
+    return [
+        {
+            "params": values,
+            "share": recipe.trunk_lr if trunk else 1.0,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (trunk, decays), values in groups.items()
+    ]
+
+
+def join_processes() -> torch.device:
+    """This process's device; joins the others where torchrun started several."""
+    cuda = torch.cuda.is_available()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if cuda else "gloo")
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu")
+
+
+def log_to(path: Path) -> Report:
+    """A report that adds a JSON line to a file."""
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        line = {"step": step, **{key: round(value, 6) for key, value in figures.items()}}
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    return report

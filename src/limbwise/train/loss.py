@@ -1,0 +1,46 @@
+"""How wrong: squared differences of maps where somebody labelled, all stages alike."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What maps should be and where it counts: heatmaps and heatmap_weight (N, K, h, w), limbs
+    (N, L, 2, h, w) and limb_weight (N, L, h, w); weights in 0..1, 0 where nobody labelled."""
+
+    heatmaps: Tensor
+    limbs: Tensor
+    heatmap_weight: Tensor
+    limb_weight: Tensor
+
+
+def loss(outputs: list[Tensor], targets: Targets, emphasis: float = 4.0) -> dict[str, Tensor]:
+    """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
+
+    outputs is heatmaps (N, K or K + 1, h, w), limb fields (N, 2 L, h, w) per stage; a channel more
+    than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as much where
+    something is drawn, since most of a map is empty.
+    """
+    heatmaps, weight = targets.heatmaps, targets.heatmap_weight
+    if outputs[0].shape[1] == heatmaps.shape[1] + 1:
+        background = 1 - heatmaps.amax(dim=1, keepdim=True)
+        heatmaps = torch.cat([heatmaps, background], dim=1)
+        weight = torch.cat([weight, weight.amin(dim=1, keepdim=True)], dim=1)
+    limbs = targets.limbs.flatten(1, 2)
+    limb_weight = targets.limb_weight.repeat_interleave(2, dim=1)
+    drawn = targets.limbs.abs().amax(dim=2).repeat_interleave(2, dim=1)
+    heatmap_weight = weight * (1 + emphasis * heatmaps.clamp(0, 1))
+    limb_weight = limb_weight * (1 + emphasis * drawn)
+    each = [
+        (_mean(said[0], heatmaps, heatmap_weight), _mean(said[1], limbs, limb_weight))
+        for said in zip(outputs[::2], outputs[1::2], strict=True)
+    ]
+    total = torch.stack([a + b for a, b in each]).mean()
+    return {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
+
+
+def _mean(said: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    return ((said.float() - wanted) ** 2 * weight).mean() * 100  # per cent: figures one can read
