@@ -156,9 +156,9 @@ def leaving(rng: np.random.Generator) -> Scene:
         height = rng.uniform(110, 200)
         y, edge, way = rng.uniform(60, 120), (0 if n % 2 else WIDTH), (1 if n % 2 else -1)
         rows = []
-        for time in np.arange(0, 9, 2.4) + rng.uniform(0, 0.5):
-            inside, outside = edge + way * rng.uniform(0.6, 1.2) * height, edge - way * 0.25 * height
-            rows += [[time, inside, y], [time + 1.0, outside, y], [time + 1.3, outside, y]]
+        for time in np.arange(0, 9, 3.0) + rng.uniform(0, 0.5):
+            inside, outside = edge + way * rng.uniform(0.4, 0.9) * height, edge - way * 0.15 * height
+            rows += [[time, inside, y], [time + 1.2, outside, y], [time + 1.5, outside, y]]
         people.append(Walker(np.array(rows), height, n))
     return people
 

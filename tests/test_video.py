@@ -44,12 +44,18 @@ def save(path: Path, k: int = 0) -> Path:
     return path
 
 
-def film(path: Path, times: list[float], codec: str = "libx264", pixels: str = "yuv420p") -> Path:
+def film(
+    path: Path,
+    times: list[float],
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    **options: str,
+) -> Path:
     """Scenes 0, 1, 2, ... shown at `times`."""
     ticks = Fraction(1, 1000 if path.suffix != ".avi" else 25)
     front = {"movflags": "+faststart"} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=front) as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
         stream.codec_context.time_base = ticks
         for k, time in enumerate(times):
@@ -122,7 +128,8 @@ def test_a_long_last_frame_is_no_damage(tmp_path: Path) -> None:
 def test_a_cut_film_gives_its_good_frames_and_then_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, codec: str, pixels: str
 ) -> None:
-    path = film(tmp_path / name, steady(60), codec, pixels)
+    late = 7.0 if name == "a.mkv" else 0.0
+    path = film(tmp_path / name, [late + time for time in steady(60)], codec, pixels)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     given, bad = caught(path)
     assert 5 < len(given) < 55
@@ -136,6 +143,24 @@ def test_a_cut_film_gives_its_good_frames_and_then_says_so(
     assert capfd.readouterr() == ("", "")
 
 
+def test_even_the_last_frame_is_missed(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", steady(30), bf="0")
+    path.write_bytes(path.read_bytes()[:-2])
+    given, bad = caught(path)
+    assert len(bad) == 1
+    assert f"after frame {min(len(given), 29)} " in bad[0]
+
+
+def test_a_header_may_promise_a_little_more_but_not_much(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", [0, 2, 4, 5])
+    data = path.read_bytes()
+    length = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a float of 8 bytes
+    for more, complaints in ((3000, 0), (9000, 1)):
+        milliseconds = struct.unpack(">d", data[length : length + 8])[0] + more
+        path.write_bytes(data[:length] + struct.pack(">d", milliseconds) + data[length + 8 :])
+        assert len(caught(path)[1]) == complaints
+
+
 def test_without_on_bad_a_cut_film_raises_after_its_last_frame(tmp_path: Path) -> None:
     path = film(tmp_path / "cut.mp4", steady(60))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
@@ -145,16 +170,46 @@ def test_without_on_bad_a_cut_film_raises_after_its_last_frame(tmp_path: Path) -
     assert len(given) == len(caught(path)[0])
 
 
-def test_damage_in_the_middle_does_not_end_a_film(tmp_path: Path) -> None:
-    path = film(tmp_path / "scratch.avi", steady(40), "mjpeg", "yuvj420p")
+@pytest.mark.parametrize(
+    ("codec", "pixels", "packet", "start", "end", "lost"),
+    [
+        ("mjpeg", "yuvj420p", 0, 8, 600, 1),  # refused by the decoder
+        ("mjpeg", "yuvj420p", 20, 8, 600, 1),
+        ("mpeg4", "yuv420p", 20, 80, 100, 0),  # painted over by it
+    ],
+)
+def test_damage_anywhere_is_told_and_does_not_end_a_film(
+    tmp_path: Path, codec: str, pixels: str, packet: int, start: int, end: int, lost: int
+) -> None:
+    path = film(tmp_path / "scratch.avi", steady(40), codec, pixels)
     data = bytearray(path.read_bytes())
-    twentieth = [found.start() for found in re.finditer(b"00dc", data)][20]
-    data[twentieth + 8 : twentieth + 600] = bytes(592)
+    at = [found.start() for found in re.finditer(b"00dc", data[data.index(b"movi") :])][packet]
+    at += data.index(b"movi")
+    data[at + start : at + end] = bytes((7 * k) % 251 for k in range(end - start))
     path.write_bytes(data)
     given, bad = caught(path)
-    assert len(given) == 39
+    assert len(given) == 40 - lost
     assert told(given[-1]) == 39 % 12
-    assert re.search(r"damaged after frame (1\d|20) ", bad[0])
+    (line,) = bad
+    found = re.search(r"damaged after frame (\d+) ", line)
+    assert found
+    assert int(found[1]) <= packet
+
+
+def test_a_recording_that_begins_in_mid_air_is_whole_from_its_first_picture_on(
+    tmp_path: Path,
+) -> None:
+    path = film(tmp_path / "a.ts", steady(60), g="12", bf="0")
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 3 // 188 * 188 :])
+    given, bad = caught(path)
+    assert (given[0].time, told(given[-1]), bad) == (0, 59 % 12, [])
+    assert 30 < len(given) < 50
+
+
+def test_a_film_that_states_no_times_goes_at_its_rate(tmp_path: Path) -> None:
+    given = list(frames(film(tmp_path / "a.h264", steady(10))))
+    assert [frame.time for frame in given] == pytest.approx(steady(10))
 
 
 def unreadable(path: Path) -> None:
@@ -163,6 +218,9 @@ def unreadable(path: Path) -> None:
         case "no-index.mp4":
             data = film(path, steady(30)).read_bytes()
             path.write_bytes(data.replace(b"moov", b"lost"))
+        case "header.mp4":
+            data = film(path, steady(30)).read_bytes()
+            path.write_bytes(data[: data.index(b"mdat") + 12])
         case "sound.mp4":
             with av.open(str(path), "w") as container:
                 stream = container.add_stream("aac", rate=44100)
@@ -185,6 +243,7 @@ def unreadable(path: Path) -> None:
     ("name", "says"),
     [
         ("no-index.mp4", "cannot be opened as video"),
+        ("header.mp4", "cannot be opened as video"),
         ("sound.mp4", "it holds no moving pictures"),
         ("archive.mp4", "cannot be opened as video"),
         ("words.txt", "cannot be opened as video"),
@@ -211,7 +270,7 @@ def test_the_cover_of_a_song_is_no_film(tmp_path: Path) -> None:
         song = container.add_stream("libmp3lame", rate=44100)
         cover = container.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-        cover.disposition = Disposition.attached_pic
+        cover.disposition = Disposition.attached_pic.value
         frame = av.VideoFrame.from_ndarray(scene(0), format="bgr24").reformat(format="yuvj420p")
         container.mux(cover.encode(frame))
         container.mux(cover.encode(None))
@@ -277,11 +336,13 @@ def test_a_film_left_half_way_is_closed(tmp_path: Path) -> None:
     assert len(os.listdir(descriptors)) == before  # noqa: PTH208
 
 
-def test_names_that_ffmpeg_would_read_as_something_else_are_names(tmp_path: Path) -> None:
+def test_names_that_ffmpeg_would_read_as_something_else_are_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("a:b.mp4", "pipe:0.mp4", "%03d.mp4", "a[1]*.mp4"):
-        assert (
-            len(list(frames(str(film(tmp_path / "x.mp4", steady(3)).rename(tmp_path / name))))) == 3
-        )
+        film(tmp_path / "x.mp4", steady(3)).rename(name)
+        assert len(list(frames(name))) == 3
 
 
 @pytest.mark.skipif(not VTEST.exists(), reason="needs ../shared/data/vtest.avi")
@@ -309,9 +370,10 @@ def test_an_animation_is_a_film_with_times_of_its_own(tmp_path: Path, name: str)
     assert count(path) == 4
 
 
-def test_an_animation_without_delays_moves_as_in_browsers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delay", [0, 10])
+def test_an_animation_without_delays_moves_as_in_browsers(tmp_path: Path, delay: int) -> None:
     pages = [PIL.Image.fromarray(scene(k)) for k in range(3)]
-    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:], duration=0)
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:], duration=delay)
     assert [frame.time for frame in frames(tmp_path / "a.gif")] == [0, 0.1, 0.2]
 
 
@@ -325,6 +387,16 @@ def test_a_cut_animation_gives_its_good_frames_and_then_says_so(tmp_path: Path) 
     assert 2 <= len(given) <= 4
     assert bad == [f"{path} is cut off or damaged after frame {len(given)} "
                    f"({given[-1].time:.2f} s): the frames before it are fine"]  # fmt: skip
+
+
+def test_an_animation_cut_in_its_first_frame_is_a_bad_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), np.uint8)
+    pages = [PIL.Image.fromarray(page) for page in noise]
+    path = tmp_path / "a.png"
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=100)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(BadInput, match=r"a\.png is cut off"):
+        caught(path)
 
 
 def test_a_still_is_one_frame_that_knows_its_file(tmp_path: Path) -> None:
@@ -512,6 +584,17 @@ def site(tmp_path: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def do_GET(self) -> None:
+            """Under /broken the line goes dead half way."""
+            whole = tmp_path / Path(self.path).name
+            if not self.path.startswith("/broken/"):
+                return super().do_GET()
+            self.send_response(200)
+            self.send_header("Content-Length", str(whole.stat().st_size))
+            self.end_headers()
+            self.wfile.write(whole.read_bytes()[: whole.stat().st_size // 2])
+            return None
+
     handler = partial(Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -535,6 +618,18 @@ def test_a_stream_runs_on_the_clock_and_its_end_is_no_damage(tmp_path: Path, sit
     given, bad = caught(f"http://{site}/stream")
     assert ([told(frame) for frame in given], bad) == ([k % 12 for k in range(60)], [])
     assert 0 == given[0].time < given[-1].time < 2  # faster than the film would play
+
+
+def test_a_line_that_goes_dead_is_told(tmp_path: Path, site: str) -> None:
+    path = film(tmp_path / "a.ts", steady(60))
+    data = path.read_bytes()
+    (tmp_path / "stream").write_bytes(data)
+    (tmp_path / "half.ts").write_bytes(data[: len(data) // 2])
+    half = len(caught(tmp_path / "half.ts")[0])
+    for name, says in (("stream", "stopped after frame"), ("a.ts", "is cut off or damaged after")):
+        given, (line,) = caught(f"http://{site}/broken/{name}")
+        assert line.startswith(f"http://{site}/broken/{name} {says}")
+        assert len(given) == pytest.approx(half, abs=1)
 
 
 def test_a_url_that_leads_nowhere_is_said_without_its_password(site: str) -> None:

@@ -193,8 +193,7 @@ def _along(limbs: Floats, limb: Ints, start: Floats, way: Floats, places: Floats
     points = start[:, None] + places[:, None] * way[:, None]
     x, y = _bilinear(limbs, limb[:, None], points[..., 0], points[..., 1])
     length = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-6)[:, None]
-    along: Floats = (x * way[:, :1] + y * way[:, 1:]) / length
-    return along
+    return ((x * way[:, :1] + y * way[:, 1:]) / length).astype(np.float32, copy=False)
 
 
 def _bilinear(limbs: Floats, limb: Ints, x: Floats, y: Floats) -> tuple[Floats, Floats]:

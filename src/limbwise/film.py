@@ -6,7 +6,7 @@ file or URL -> opened -> packets -> frames -> (H, W, 3) BGR and seconds
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -95,9 +95,11 @@ def _decoded(container: Any, stream: Any, watch: "_Watch") -> Iterator[Any]:
                 try:
                     yield from packet.decode()
                 except av.FFmpegError:
-                    watch.damaged()
+                    watch.doubt = -math.inf
     except av.FFmpegError as error:
         watch.stopped = str(error.strerror)
+        with suppress(av.FFmpegError):
+            yield from stream.decode(None)  # what the decoder still holds back
 
 
 def _upright(frame: Any) -> Image:
@@ -133,7 +135,7 @@ class _Watch:
         if frame.pts is None:
             time = self.time + 1 / float(stream.average_rate or 25) if self.shown else 0.0
         else:
-            time = float(frame.pts * frame.time_base)
+            time = float(frame.pts * stream.time_base)
         if not self.shown:
             self.begin = self.time = time
         self.step, self.time = max(self.step, time - self.time), time
@@ -143,11 +145,6 @@ class _Watch:
         if time < self.doubt:
             self.fine, self.fine_time = self.shown, time - self.begin
         return time - self.begin
-
-    def damaged(self) -> None:
-        """A packet cannot be decoded: before the first frame it only waits for a whole picture."""
-        if self.shown:
-            self.doubt = -math.inf
 
     def complete(self, container: Any) -> bool:
         """False if something was damaged, or it ends before the length that its header states."""

@@ -298,9 +298,8 @@ class _Folder(_Sink):
         """stem, stem_2, stem_3; some file systems take A and a for the same."""
         stem = stem or f"{self._count:06}"
         while True:
-            self._times[stem.casefold()] += 1
-            times = self._times[stem.casefold()]
-            title = stem if times == 1 else f"{stem}_{times}"
+            self._times[stem] += 1
+            title = stem if self._times[stem] == 1 else f"{stem}_{self._times[stem]}"
             if title.casefold() not in self._used:
                 self._used.add(title.casefold())
                 return title

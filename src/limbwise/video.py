@@ -220,9 +220,10 @@ def _pictures(path: Path, report: Report) -> Shots:
 
 
 def _camera(number: int, report: Report) -> Images:
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.x
+    level = set_level(0)  # OpenCV's own complaints would stand beside ours
     camera = cv2.VideoCapture(number)
-    cv2.utils.logging.setLogLevel(level)
+    set_level(level)
     try:
         if not camera.isOpened():
             raise BadInput(f"camera {number} cannot be opened: is it there, and free to be used?")
