@@ -1,9 +1,9 @@
 """The ancestor's way from maps to people, written anew from its published description, to measure.
 
-Lightweight OpenPose upsamples all 57 maps by cubic interpolation (to the size of the picture for
-validation, by 4 in the demo), takes the maxima among four neighbours above 0.1, drops those within
-6 pixels of a higher one, scores every pair of every limb at 10 points, and grows people limb by
-limb in the skeleton's order (arXiv 1811.12004; Cao et al. 2017, arXiv 1611.08050).
+Lightweight OpenPose upsamples all maps by cubic interpolation (by 8 and then to the size of the
+picture for validation, by 4 in the demo), takes the maxima among four neighbours above 0.1, drops
+those within 6 pixels of a higher one, scores every pair of every limb at 10 points, and grows
+people limb by limb in the skeleton's order (arXiv 1811.12004; Cao et al. 2017, arXiv 1611.08050).
 """
 
 import cv2
@@ -20,13 +20,15 @@ People = list[tuple[dict[int, int], float]]
 ORDER = [6, 10, 7, 8, 11, 12, 0, 1, 2, 3, 4, 5, 14, 15, 17, 16, 18, 9, 13]
 
 
-def upsampled(fields: Fields, ratio: int) -> tuple[Maps, Maps]:
-    """heatmaps (K, H, W) and limbs (L, 2, H, W), `ratio` times as large."""
+def upsampled(fields: Fields, ratio: int, size: tuple[int, int] | None) -> tuple[Maps, Maps]:
+    """heatmaps (K, H, W) and limbs (L, 2, H, W), `ratio` times as large, then `size` (W, H)."""
     maps = np.concatenate([fields.heatmaps, fields.limbs.reshape(-1, *fields.limbs.shape[2:])])
     whole = cv2.resize(
         np.ascontiguousarray(maps.transpose(1, 2, 0)), None, fx=ratio, fy=ratio,
         interpolation=cv2.INTER_CUBIC,
     )  # fmt: skip
+    if size:
+        whole = cv2.resize(whole, size, interpolation=cv2.INTER_CUBIC)
     count = len(fields.heatmaps)
     return (
         np.ascontiguousarray(whole[..., :count].transpose(2, 0, 1)),
@@ -90,9 +92,11 @@ def pairs(
     return chosen
 
 
-def people(fields: Fields, ratio: int = 8) -> tuple[list[list[tuple[int, int, float]]], People]:
+def people(
+    fields: Fields, ratio: int = 8, size: tuple[int, int] | None = None
+) -> tuple[list[list[tuple[int, int, float]]], People]:
     """Peaks by kind, in upsampled pixels, and people as ({kind: peak}, score)."""
-    heatmaps, limbs = upsampled(fields, ratio)
+    heatmaps, limbs = upsampled(fields, ratio, size)
     found = [peaks(heatmap) for heatmap in heatmaps]
     grown: list[tuple[dict[int, int], float]] = []
     for limb in ORDER:

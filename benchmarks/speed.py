@@ -46,7 +46,7 @@ def decoders(runtime: Runtime, images: list[np.ndarray]) -> None:
         fields = runtime(fit(image, 368)[0][None])[0]
         counts.append(len(decode(fields, BODY)))
         jobs = {
-            "ancestor, maps x8 (val.py)": partial(ancestor_people, fields, 8),
+            "ancestor, full size (val.py)": partial(ancestor_people, fields, 8, image.shape[1::-1]),
             "ancestor, maps x4 (demo.py)": partial(ancestor_people, fields, 4),
             "limbwise": partial(decode, fields, BODY),
         }

@@ -6,8 +6,8 @@ it takes pictures as they are and describes itself.
 
 import argparse
 
-from limbwise.cli import failing_in_one_line
 from limbwise.runtime import need_torch
+from limbwise.terminal import failing_in_one_line
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ Mean 128 and scale 256 go into the graph, and of the outputs the last stage's tw
 
 import argparse
 
-from limbwise.cli import failing_in_one_line
+from limbwise.terminal import failing_in_one_line
 from limbwise.train.convert import to_openvino
 
 

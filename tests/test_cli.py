@@ -124,6 +124,7 @@ def test_a_bad_picture_in_a_folder_is_reported_and_skipped(model, tmp_path) -> N
 def test_bad_input_is_one_line_and_exit_code_2(model, tmp_path) -> None:
     (tmp_path / "cat.txt").write_text("meow")
     (tmp_path / "empty.jpg").touch()
+    own = shutil.copy(SAMPLE, tmp_path / "own.jpg")
     with_model = ("--model", model)
     for args, told in (
         (("run", tmp_path / "cat.txt", *with_model), "cat.txt"),
@@ -132,6 +133,7 @@ def test_bad_input_is_one_line_and_exit_code_2(model, tmp_path) -> None:
         (("run", "77", *with_model), "camera 77"),
         (("run", SAMPLE, *with_model, "--save", tmp_path / "no" / "a.png"), "does not exist"),
         (("run", SAMPLE, *with_model, "--save", tmp_path / "a.xyz"), "a.xyz"),
+        (("run", own, *with_model, "--save", own), "would replace the file it is made from"),
         (("run", SAMPLE, "--model", tmp_path / "cat.txt"), "cat.txt is not a model file"),
         (("run", SAMPLE, "--model", tmp_path / "gone.onnx"), "gone.onnx does not exist"),
         (("eval", tmp_path / "cat.txt", tmp_path, *with_model), "cat.txt is not a JSON file"),

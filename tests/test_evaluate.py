@@ -126,7 +126,7 @@ def test_limit_takes_the_first_pictures(labelled) -> None:
     ("change", "message"),
     [
         (lambda labels: labels.pop("annotations"), "no list 'annotations'"),
-        (lambda labels: labels["annotations"][1].pop("keypoints"), "'annotations' has no 'keypoints'"),
+        (lambda labels: labels["annotations"][1].pop("keypoints"), "has no 'keypoints'"),
         (lambda labels: labels["images"][0].pop("file_name"), "entry 0 of 'images' has no"),
         (lambda labels: labels["categories"][0].pop("keypoints"), "no 'keypoints'"),
         (lambda labels: labels["categories"].clear(), "no category"),

@@ -5,17 +5,25 @@ for frame in limbwise.frames("street.mp4"):
     picture = limbwise.draw(frame.image, estimate(frame.image))
 """
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from .draw import draw
 from .errors import BadInput
 from .estimator import Estimator, load
+from .picture import read_picture
 from .pose import Pose, oks
-from .recorder import Recorder
 from .skeleton import BODY, BODY_25, COCO, Skeleton
-from .video import Frame, frames, read_picture
+from .track import Tracker
 
-__version__ = version("limbwise")
+if TYPE_CHECKING:
+    from .recorder import Recorder
+    from .video import Frame, frames
+
+try:
+    __version__ = version("limbwise")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
 
 __all__ = [
     "BODY",
@@ -27,6 +35,7 @@ __all__ = [
     "Pose",
     "Recorder",
     "Skeleton",
+    "Tracker",
     "__version__",
     "draw",
     "frames",
@@ -34,3 +43,16 @@ __all__ = [
     "oks",
     "read_picture",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Video is loaded when it is asked for: training needs none of it, nor PyAV."""
+    if name == "Recorder":
+        from .recorder import Recorder
+
+        return Recorder
+    if name in ("Frame", "frames"):
+        from . import video
+
+        return getattr(video, name)
+    raise AttributeError(f"module 'limbwise' has no attribute {name!r}")

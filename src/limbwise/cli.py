@@ -5,61 +5,33 @@ with 130.
 """
 
 import json
-import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
 from . import __version__
 from .atomic import check_writable, write_json
+from .cli_train import train
 from .draw import draw
 from .errors import BadInput
 from .estimator import load
+from .pose import Pose
+from .terminal import complain, failing_in_one_line, progress
+from .track import Tracker
 from .video import Frame, count, frames, is_live
 from .writers import Result, open_writer
 
 app = typer.Typer(
     name="limbwise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-stderr = Console(stderr=True, highlight=False)
-
-
-def complain(error: object) -> None:
-    stderr.print(f"limbwise: {error}", style="red", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def failing_in_one_line() -> Iterator[None]:
-    """What a user can mend becomes one line on stderr and exit code 2."""
-    try:
-        yield
-    except BrokenPipeError:  # whoever read our stdout has enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - it is flushed at exit
-        raise SystemExit(0) from None
-    except KeyboardInterrupt:
-        complain("interrupted; what was done is written")
-        raise SystemExit(130) from None
-    except (BadInput, OSError) as error:
-        complain(error)
-        raise SystemExit(2) from None
 
 
 class RuntimeName(StrEnum):
@@ -127,6 +99,8 @@ def run(
     ] = Format.jsonl,
     show: Annotated[bool, typer.Option("--show", help="A window; Esc closes it.")] = False,
     boxes: Annotated[bool, typer.Option("--boxes", help="Draw a box round each person.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Give people ids that stay.")] = False,
+    smooth: Annotated[bool, typer.Option("--smooth", help="Calm the keypoints; tracks.")] = False,
     max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
     min_score: Annotated[
         float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
@@ -146,14 +120,15 @@ def run(
         frames_ = frames(sources if len(sources) > 1 else sources[0], on_bad=_reporter(bad))
         quiet = json_path == "-" and sys.stdout.isatty()
         total = None if quiet or is_live(sources) else count(sources)
-        for frame in _progress(frames_, total, "people", quiet):
-            if not outputs(frame, estimate(frame.image)):
+        follow = _follower(smooth) if track or smooth else lambda frame, poses: poses
+        for frame in progress(frames_, total, "frames", quiet):
+            if not outputs(frame, follow(frame, estimate(frame.image))):
                 break
     if bad:
         raise typer.Exit(2)
 
 
-def _reporter(bad: list[BadInput]) -> Any:
+def _reporter(bad: list[BadInput]) -> Callable[[BadInput], None]:
     def report(error: BadInput) -> None:
         bad.append(error)
         complain(error)
@@ -161,9 +136,22 @@ def _reporter(bad: list[BadInput]) -> Any:
     return report
 
 
+def _follower(smooth: bool) -> Callable[[Frame, list[Pose]], list[Pose]]:
+    """Gives people ids, with a tracker of its own for each source; pictures are not tracked."""
+    trackers: dict[str, Tracker] = {}
+
+    def follow(frame: Frame, poses: list[Pose]) -> list[Pose]:
+        if frame.path is not None:
+            return poses
+        tracker = trackers.setdefault(frame.source, Tracker(smooth=smooth))
+        return tracker.update(poses, frame.time)
+
+    return follow
+
+
 def _outputs(
     stack: ExitStack, save: Path | None, json_path: str | None, form: str, show: bool, boxes: bool
-) -> Any:
+) -> Callable[[Frame, list[Pose]], bool]:
     """A function that gives a frame and its poses to all outputs; False once a window closed."""
     from .recorder import Recorder
     from .window import Window
@@ -172,43 +160,24 @@ def _outputs(
     recorder = stack.enter_context(Recorder(save)) if save else None
     window = stack.enter_context(Window()) if show else None
 
-    def output(frame: Frame, poses: list[Any]) -> bool:
+    def output(frame: Frame, poses: list[Pose]) -> bool:
         if writer:
             writer.add(_result(frame, poses))
-        picture = draw(frame.image, poses, boxes=boxes) if recorder or window else frame.image
+        picture = (
+            draw(frame.image, poses, ids=True, boxes=boxes) if recorder or window else frame.image
+        )
         if recorder:
-            recorder.add(picture, frame.time, frame.path)
+            film = frame.source if save and save.suffix else None  # folders number a film's frames
+            recorder.add(picture, frame.time, frame.path or film)
         return window.show(picture) if window else True
 
     return output
 
 
-def _result(frame: Frame, poses: list[Any]) -> Result:
+def _result(frame: Frame, poses: list[Pose]) -> Result:
     height, width = frame.image.shape[:2]
     still = frame.path is not None
     return Result(frame.source, frame.index, frame.time, width, height, poses, picture=still)
-
-
-class _Rate(ProgressColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} fps" if task.speed else "- fps")
-
-
-def _progress(
-    items: Iterable[Any], total: int | None, what: str, quiet: bool = False
-) -> Iterator[Any]:
-    """The items, with a bar, rate and time left on a terminal; silent in a pipe."""
-    if quiet or not sys.stderr.isatty():
-        yield from items
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()
-    with Progress(*columns, TimeRemainingColumn(), console=stderr) as progress:
-        task = progress.add_task(what, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
 
 
 @app.command("eval")
@@ -241,12 +210,12 @@ def evaluate(
     for path in outputs:  # known before the work, not after it
         check_writable(path)
 
-    def progress(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        return _progress(entries, len(entries), "pictures")
+    def bar(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        return progress(entries, len(entries), "pictures")
 
     found, people = measure(
         estimate.runtime, annotations, images, height=size, flip=flip,
-        scales=_numbers(scales), limit=limit, progress=progress,
+        scales=_numbers(scales), limit=limit, progress=bar,
     )  # fmt: skip
     for place, content in ((detections, people), (metrics, found)):
         if place:
@@ -310,6 +279,9 @@ def bench(
     stdout.print(table)
     for people, taken in timing.crowds(estimates[0], picture, (1, 2, 4, 8, 16), rounds).items():
         stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
+
+
+app.command()(train)
 
 
 def _interrupt(*_: object) -> None:

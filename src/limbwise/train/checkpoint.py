@@ -60,7 +60,7 @@ def build(name: str, skeleton: Skeleton, height: int = 368, **options: Any) -> C
 
 def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
     """Writes .safetensors; `half` stores float weights as float16."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     header = {
         "description": json.loads(checkpoint.description.to_json()),
@@ -70,7 +70,7 @@ def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
     state = checkpoint.network.state_dict()
     tensors = {key: _stored(value, half) for key, value in state.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(header)})
+        temporary.write_bytes(to_bytes(tensors, metadata={KEY: json.dumps(header)}))
 
 
 def _stored(value: Tensor, half: bool) -> Tensor:

@@ -10,7 +10,6 @@ arXiv 2201.03545, with batch norm, which folds away). The trunk is Google's Effi
 and Le 2019, arXiv 1905.11946) up to stride 32, without its last, widest block.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ STAGES = [
     (3, 5, 1, 6, 112),
     (4, 5, 2, 6, 192),
 ]
-TAPS = {2: 40, 4: 112, 5: 192}  # after these stages the strides are 8, 16 and 32
+TAPS = (2, 4, 5)  # after these stages the strides are 8, 16 and 32
 
 
 def normed(
@@ -37,7 +36,7 @@ def normed(
     """Convolution that keeps the size (at stride 1), batch norm, and ReLU6 if wanted."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        nn.BatchNorm2d(outputs, eps=1e-3),
     ]
     return nn.Sequential(*layers, *([nn.ReLU6(inplace=True)] if relu else []))
 
@@ -62,12 +61,18 @@ class InvertedResidual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """(N, 3, H, W) to features at strides 8, 16 and 32 with 40, 112 and 192 channels."""
+    """(N, 3, H, W) to features at strides 8, 16 and 32; `widths` are their channels.
 
-    def __init__(self) -> None:
+    `width` multiplies all channels; only at 1 do ImageNet weights fit.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.stem = normed(3, 32, 3, 2)
-        self.stages = nn.ModuleList(_stages())
+        outputs = [max(8, round(channels * width / 8) * 8) for *_, channels in STAGES]
+        inputs = [max(8, round(32 * width / 8) * 8), *outputs]
+        self.widths = [outputs[number] for number in TAPS]
+        self.stem = normed(3, inputs[0], 3, 2)
+        self.stages = nn.ModuleList(map(_stage, STAGES, inputs, outputs))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)
@@ -79,14 +84,12 @@ class Trunk(nn.Module):
         return taps
 
 
-def _stages() -> Iterator[nn.Sequential]:
-    inputs = 32
-    for repeats, kernel, stride, expansion, outputs in STAGES:
-        sizes = [(inputs, stride)] + [(outputs, 1)] * (repeats - 1)
-        yield nn.Sequential(
-            *(InvertedResidual(width, outputs, kernel, step, expansion) for width, step in sizes)
-        )
-        inputs = outputs
+def _stage(shape: tuple[int, int, int, int, int], inputs: int, outputs: int) -> nn.Sequential:
+    repeats, kernel, stride, expansion, _ = shape
+    sizes = [(inputs, stride)] + [(outputs, 1)] * (repeats - 1)
+    return nn.Sequential(
+        *(InvertedResidual(width, outputs, kernel, step, expansion) for width, step in sizes)
+    )
 
 
 class Block(nn.Module):
@@ -117,11 +120,15 @@ class LimbwiseNetwork(nn.Module):
     mean = 127.0
     scale = 1 / 128
 
-    def __init__(self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3) -> None:
+    def __init__(
+        self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0
+    ) -> None:
         super().__init__()
         self.keypoints, self.limbs = keypoints, limbs
-        self.trunk = Trunk()
-        self.lateral = nn.ModuleList(normed(width, channels, relu=False) for width in TAPS.values())
+        self.trunk = Trunk(width)
+        self.lateral = nn.ModuleList(
+            normed(width, channels, relu=False) for width in self.trunk.widths
+        )
         self.middle = Block(channels)
         self.blocks = nn.ModuleList(Block(channels) for _ in range(blocks))
         self.early = nn.Conv2d(channels, keypoints + 2 * limbs, 1)

@@ -1,7 +1,7 @@
 """What a network should say: heatmaps and limb fields drawn from keypoints, for a whole batch.
 
-Closed forms, on the device the keypoints are on. Nothing loops and nothing is computed in vain: the
-cells that a keypoint or limb can reach are listed for all of them at once, then filled.
+Closed forms, on the device the keypoints are on. Nothing loops and little is computed in vain: of
+all keypoints or limbs at once the cells they reach, which are then put in their places.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..skeleton import Skeleton
 
-_REACH = 32**0.5  # in sigmas; farther away a Gaussian is below the precision of float32
+REACH = 32**0.5  # in sigmas; farther away a Gaussian is below the precision of float32
 
 
 def heatmaps(
@@ -20,16 +20,26 @@ def heatmaps(
     size: tuple[int, int],
     stride: int = 8,
     sigma: float | Tensor = 7.0,
+    reach: float = REACH,
 ) -> Tensor:
     """keypoints (N, P, K, 2) in input pixels and visible (N, P, K) bool to (N, K, h, w) in 0..1.
 
     `size` is (h, w) in cells; `sigma` is in input pixels, one for all or (N, P, K). Each keypoint
-    is a Gaussian of height 1; where people overlap the higher value counts (Cao et al. 2017,
-    arXiv 1611.08050, equation 6).
+    is a Gaussian of height 1, cut off `reach` sigmas away; where people overlap the higher value
+    counts (Cao et al. 2017, arXiv 1611.08050, equation 6).
     """
     n, p, k = visible.nonzero(as_tuple=True)
-    xy = keypoints[n, p, k]
-    return _gaussians(xy, xy, _chosen(sigma, visible), visible, size, stride)
+    maps = keypoints.new_zeros(visible.shape[0] * visible.shape[2], *size)
+    if len(n):
+        x, y = keypoints[n, p, k].unbind(1)
+        spread = _chosen(sigma, visible).to(x.dtype)
+        rows, down = _profiles(y, spread, size[0], stride, reach)
+        columns, across = _profiles(x, spread, size[1], stride, reach)
+        first = (n * visible.shape[2] + k) * size[0]
+        place = ((first[:, None] + rows) * size[1])[:, :, None] + columns[:, None]
+        drawn = down[:, :, None] * across[:, None]
+        maps.view(-1).scatter_reduce_(0, place.flatten(), drawn.flatten(), "amax")
+    return maps.view(visible.shape[0], visible.shape[2], *size)
 
 
 def limb_heatmaps(
@@ -39,10 +49,16 @@ def limb_heatmaps(
     skeleton: Skeleton,
     stride: int = 8,
     sigma: float | Tensor = 7.0,
+    reach: float = REACH,
 ) -> Tensor:
     """The same for the limbs shown (N, P, L): (N, L, h, w), Gaussians of the distance to them."""
-    a, b = _ends(keypoints, shown, skeleton)
-    return _gaussians(a, b, _chosen(sigma, shown), shown, size, stride)
+    maps = keypoints.new_zeros(shown.shape[0] * shown.shape[2] * size[0] * size[1])
+    spread = _chosen(sigma, shown).to(keypoints.dtype)
+    limbs = _limbs(keypoints, shown, skeleton)
+    of, cell, square = _near(limbs, spread * reach, size, stride)
+    height = torch.exp(-square / (2 * spread[of] ** 2))
+    maps.scatter_reduce_(0, limbs.map[of] * (size[0] * size[1]) + cell, height, "amax")
+    return maps.view(shown.shape[0], shown.shape[2], *size)
 
 
 def limb_fields(
@@ -60,92 +76,95 @@ def limb_fields(
     """
     start, end = (list(side) for side in zip(*skeleton.pairs, strict=True))
     shown = visible[:, :, start] & visible[:, :, end]
-    a, b = _ends(keypoints, shown, skeleton)
-    cells, square = _near(a, b, a.new_full((len(a),), width), size, stride)
-    inside = square <= width**2
-    limb, place = cells.of[inside], cells.place[inside]
-    channel = _channels(shown)[limb]
-    maps, area = shown.shape[0] * shown.shape[2], size[0] * size[1]
-    count = a.new_zeros(maps * area)
-    count.index_put_((channel * area + place,), a.new_ones(()), accumulate=True)
-    unit = _unit(a, b)[0][limb] / count[channel * area + place, None]
-    total = a.new_zeros(maps * 2 * area)
-    total.index_add_(0, channel * 2 * area + place, unit[:, 0])
-    total.index_add_(0, (channel * 2 + 1) * area + place, unit[:, 1])
+    limbs = _limbs(keypoints, shown, skeleton)
+    of, cell, square = _near(limbs, torch.full_like(limbs.length, width), size, stride)
+    inside = (square <= width**2).nonzero()[:, 0]
+    of, cell = of[inside], cell[inside]
+    area = size[0] * size[1]
+    count = limbs.length.new_zeros(shown.shape[0] * shown.shape[2] * area)
+    place = limbs.map[of] * area + cell
+    count.index_add_(0, place, torch.ones_like(square[: len(of)]))
+    share = 1 / count[place]
+    total = limbs.length.new_zeros(2 * len(count))
+    place = place + limbs.map[of] * area
+    total.index_add_(0, place, limbs.way_x[of] * share)
+    total.index_add_(0, place + area, limbs.way_y[of] * share)
     return total.view(shown.shape[0], shown.shape[2], 2, *size)
 
 
-def _gaussians(
-    a: Tensor, b: Tensor, sigma: Tensor, shown: Tensor, size: tuple[int, int], stride: int
-) -> Tensor:
-    """The highest of Gaussians round the lines from a to b (M, 2): the M True of shown (N, P, C)
-    to (N, C, h, w)."""
-    sigma = sigma.to(a.dtype)
-    cells, square = _near(a, b, sigma * _REACH, size, stride)
-    height = torch.exp(-square / (2 * sigma[cells.of] ** 2))
-    maps, area = shown.shape[0] * shown.shape[2], size[0] * size[1]
-    place = _channels(shown)[cells.of] * area + cells.place
-    drawn = a.new_zeros(maps * area).scatter_reduce_(0, place, height, "amax")
-    return drawn.view(shown.shape[0], shown.shape[2], *size)
+def _profiles(
+    x: Tensor, sigma: Tensor, count: int, stride: int, reach: float
+) -> tuple[Tensor, Tensor]:
+    """For each of M places x the cells (M, C) of a row of `count` that it reaches, and the Gaussian
+    there; places beyond the row's end are its last cell and 0."""
+    first, after = _span(x - sigma * reach, x + sigma * reach, count, stride)
+    cells = first[:, None] + torch.arange(int((after - first).max()), device=x.device)
+    away = _centre(cells, stride) - x[:, None]
+    height = torch.exp(-(away**2) / (2 * sigma[:, None] ** 2)) * (cells < count)
+    return cells.clamp(max=count - 1), height
 
 
 @dataclass(frozen=True, eq=False)
-class _Cells:
-    """C cells, each in reach of one of M things: `of` (C,) which one, `xy` (C, 2) the cell's centre
-    in input pixels, `place` (C,) its row * w + column."""
+class _Limbs:
+    """M limbs: x, y (M,) where they begin, way_x, way_y the unit vector along them, length, all in
+    input pixels, and map (M,), which of the N * L maps they are drawn on."""
 
-    of: Tensor
-    xy: Tensor
-    place: Tensor
+    x: Tensor
+    y: Tensor
+    way_x: Tensor
+    way_y: Tensor
+    length: Tensor
+    map: Tensor
+
+
+def _limbs(keypoints: Tensor, shown: Tensor, skeleton: Skeleton) -> _Limbs:
+    """The M limbs that are shown (N, P, L)."""
+    pairs = torch.tensor(skeleton.pairs, device=keypoints.device)
+    n, p, limb = shown.nonzero(as_tuple=True)
+    start, end = keypoints[n, p, pairs[limb, 0]], keypoints[n, p, pairs[limb, 1]]
+    length = torch.linalg.vector_norm(end - start, dim=1).clamp(min=1e-3)
+    way = (end - start) / length[:, None]
+    (x, y), (way_x, way_y) = start.unbind(1), way.unbind(1)
+    return _Limbs(x, y, way_x, way_y, length, n * shown.shape[2] + limb)
 
 
 def _near(
-    a: Tensor, b: Tensor, reach: Tensor, size: tuple[int, int], stride: int
-) -> tuple[_Cells, Tensor]:
-    """The cells within `reach` (M,) of the lines from a to b (M, 2), some more, and the squares
-    (C,) of their distances."""
-    low, high = torch.minimum(a, b) - reach[:, None], torch.maximum(a, b) + reach[:, None]
-    cells = _cells(low, high, size, stride)
-    unit, length = _unit(a, b)
-    away, unit = cells.xy - a[cells.of], unit[cells.of]
-    along = (away * unit).sum(dim=1).clamp(min=0).minimum(length[cells.of])
-    return cells, (away - along[:, None] * unit).square().sum(dim=1)
+    limbs: _Limbs, reach: Tensor, size: tuple[int, int], stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells within `reach` (M,) pixels of the limbs, and some more: for each the limb's number,
+    row * w + column, and the square of the distance, (C,) each."""
+    left, right = _span(*_extent(limbs.x, limbs.way_x * limbs.length, reach), size[1], stride)
+    top, bottom = _span(*_extent(limbs.y, limbs.way_y * limbs.length, reach), size[0], stride)
+    columns, rows = right - left, bottom - top
+    of = torch.repeat_interleave(columns * rows)
+    last = (columns * rows).cumsum(0)
+    number = torch.arange(len(of), device=of.device) - (last - columns * rows)[of]
+    row = torch.div(number, columns[of], rounding_mode="floor")
+    column = left[of] + number - row * columns[of]
+    row = top[of] + row
+    x, y = _centre(column, stride) - limbs.x[of], _centre(row, stride) - limbs.y[of]
+    way_x, way_y = limbs.way_x[of], limbs.way_y[of]
+    along = (x * way_x + y * way_y).clamp(min=0).minimum(limbs.length[of])
+    square = (x - along * way_x) ** 2 + (y - along * way_y) ** 2
+    return of, row * size[1] + column, square
 
 
-def _cells(low: Tensor, high: Tensor, size: tuple[int, int], stride: int) -> _Cells:
-    """The cells whose centres lie in the boxes low..high (M, 2) in input pixels; the centre of
-    cell m is at m * stride + (stride - 1) / 2, the convention of `Fields`."""
+def _extent(start: Tensor, way: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a limb, or what is within reach of it, begins and ends along one axis."""
+    return start + way.clamp(max=0) - reach, start + way.clamp(min=0) + reach
+
+
+def _span(low: Tensor, high: Tensor, count: int, stride: int) -> tuple[Tensor, Tensor]:
+    """The first of `count` cells whose centre is in low..high (M,), and the one after the last."""
     middle = (stride - 1) / 2
-    most = torch.tensor(size[::-1], device=low.device)
-    first = torch.ceil((low - middle) / stride).clamp(min=0).minimum(most).long()
-    after = torch.floor((high - middle) / stride + 1).clamp(min=0).minimum(most).long()
-    columns, rows = (after - first).clamp(min=0).unbind(1)
-    counts = rows * columns
-    of = torch.repeat_interleave(counts)
-    number = torch.arange(len(of), device=of.device) - (counts.cumsum(0) - counts)[of]
-    row = first[of, 1] + number // columns[of]
-    column = first[of, 0] + number % columns[of]
-    xy = torch.stack([column, row], dim=1).to(low.dtype) * stride + middle
-    return _Cells(of, xy, row * size[1] + column)
+    first = torch.ceil((low - middle) / stride).clamp(0, count).long()
+    after = torch.floor((high - middle) / stride + 1).clamp(0, count).long()
+    return first, after.maximum(first)
 
 
-def _ends(keypoints: Tensor, shown: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Where the M limbs that are shown (N, P, L) begin and end, (M, 2) each."""
-    pairs = torch.tensor(skeleton.pairs, device=keypoints.device)
-    n, p, limb = shown.nonzero(as_tuple=True)
-    return keypoints[n, p, pairs[limb, 0]], keypoints[n, p, pairs[limb, 1]]
-
-
-def _unit(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors (M, 2) from a to b and lengths (M,)."""
-    length = torch.linalg.vector_norm(b - a, dim=1).clamp(min=1e-3)
-    return (b - a) / length[:, None], length
-
-
-def _channels(shown: Tensor) -> Tensor:
-    """For each True of shown (N, P, C) the number n * C + c of its map."""
-    n, _, c = shown.nonzero(as_tuple=True)
-    return n * shown.shape[2] + c
+def _centre(cells: Tensor, stride: int) -> Tensor:
+    """In input pixels; the convention of `Fields`."""
+    return cells * stride + (stride - 1) / 2
 
 
 def _chosen(value: float | Tensor, shown: Tensor) -> Tensor:

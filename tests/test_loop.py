@@ -1,0 +1,185 @@
+"""Training is a function of the recipe and the data, however it is interrupted or shared out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from limbwise.errors import BadInput
+from limbwise.skeleton import Skeleton
+from limbwise.train import targets
+from limbwise.train.checkpoint import build, load
+from limbwise.train.loop import Recipe, Run, join_processes
+from limbwise.train.loss import Targets, loss
+
+STICK = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
+
+
+def sticks(step: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
+    """White sticks on black; the batch of a step is the same whoever asks for which share."""
+    random = torch.Generator().manual_seed(step)
+    xy = torch.rand(count, 1, 2, 2, generator=random) * 48 + 8
+    visible = torch.ones(count, 1, 2, dtype=torch.bool)
+    fields = targets.limb_fields(xy, visible, (64, 64), STICK, stride=1, width=2.0)
+    pictures = fields.abs().sum(dim=(1, 2))[:, None].clamp(0, 1).expand(-1, 3, -1, -1) * 255
+    wanted = Targets(
+        targets.heatmaps(xy, visible, (8, 8)),
+        targets.limb_fields(xy, visible, (8, 8), STICK),
+        torch.ones(count, 2, 8, 8),
+        torch.ones(count, 1, 8, 8),
+    )
+    rows = slice(share[0] * count // share[1], (share[0] + 1) * count // share[1])
+    return pictures[rows], Targets(*(part[rows] for part in vars(wanted).values()))
+
+
+def started(out: Path, **recipe) -> Run:
+    torch.manual_seed(0)
+    made = build("limbwise", STICK, channels=16, blocks=1, width=0.25)
+    settings = {"steps": 6, "batch_size": 8, "warmup": 2, "save_every": 3, "log_every": 1, **recipe}
+    return Run(made, Recipe(**settings), out, torch.device("cpu"))
+
+
+def figures(run: Run) -> list[dict[str, float]]:
+    """Trains to the end; what was reported, step by step."""
+    said: list[dict[str, float]] = []
+    run.train(sticks, None, lambda step, found: said.append({"step": step, **found}))
+    return said
+
+
+def test_the_loss_falls(tmp_path) -> None:
+    said = figures(started(tmp_path, steps=40, warmup=5, log_every=10, lr=5e-3))
+    assert [one["step"] for one in said] == [10, 20, 30, 40]
+    assert said[-1]["total"] < 0.95 * said[0]["total"]
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(tmp_path) -> None:
+    whole = started(tmp_path / "whole")
+    figures(whole)
+    killed = started(tmp_path / "killed")
+
+    def kill(step: int, _: dict[str, float]) -> None:
+        if step == 5:  # the last save was after step 3
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        killed.train(sticks, None, kill)
+    resumed = started(tmp_path / "killed")
+    resumed.resume()
+    assert resumed.step == 3
+    figures(resumed)
+    for mine, theirs in ((resumed.network, whole.network), (resumed.average, whole.average)):
+        for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
+            assert torch.allclose(a, b, atol=1e-6)
+    moments = [run.optimizer.state_dict()["state"] for run in (resumed, whole)]
+    assert torch.allclose(moments[0][0]["exp_avg"], moments[1][0]["exp_avg"], atol=1e-6)
+
+
+def test_the_reported_loss_is_the_true_mean(tmp_path) -> None:
+    each = [one["total"] for one in figures(started(tmp_path / "a"))]
+    pairs = [one["total"] for one in figures(started(tmp_path / "b", log_every=2))]
+    assert pairs == pytest.approx([(a + b) / 2 for a, b in zip(each[::2], each[1::2], strict=True)])
+
+
+def test_two_accumulated_batches_are_one_step(tmp_path) -> None:
+    said = figures(started(tmp_path, accumulate=2, steps=3))
+    assert len(said) == 3
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing(tmp_path) -> None:
+    run = started(tmp_path, steps=100, warmup=10, lr=1.0)
+    rates = []
+    for step in range(101):
+        run.step = step
+        rates.append(run._lr())
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(rates[10]) == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_best_by_validation_is_kept(tmp_path) -> None:
+    results = iter([0.2, 0.5, 0.4])
+    run = started(tmp_path, validate_every=2)
+    run.train(sticks, lambda made: {"AP": next(results)}, lambda step, found: None)
+    kept = load(tmp_path / "best.safetensors")
+    assert kept.training["AP"] == 0.5
+    assert kept.training["steps"] == 4
+    assert load(tmp_path / "last.safetensors").training["steps"] == 6
+
+
+def test_resuming_nothing_or_another_network_is_refused(tmp_path) -> None:
+    with pytest.raises(BadInput, match="nothing to resume"):
+        started(tmp_path / "none").resume()
+    figures(started(tmp_path / "a", steps=1))
+    torch.manual_seed(0)
+    other = Run(
+        build("limbwise", STICK, channels=32, width=0.25),
+        Recipe(1),
+        tmp_path / "a",
+        torch.device("cpu"),
+    )
+    with pytest.raises(BadInput, match="not a run of this network"):
+        other.resume()
+
+
+def test_nobody_is_punished_where_nobody_labelled() -> None:
+    _, wanted = sticks(0, 4, (0, 1))
+    said = [torch.rand(4, 2, 8, 8), torch.rand(4, 2, 8, 8)]
+    masked = Targets(
+        wanted.heatmaps, wanted.limbs, wanted.heatmap_weight.clone(), wanted.limb_weight.clone()
+    )
+    masked.heatmap_weight[:, :, :4] = 0
+    masked.limb_weight[:, :, :4] = 0
+    elsewhere = [maps.clone() for maps in said]
+    for maps in elsewhere:
+        maps[:, :, :4] += 100
+    assert loss(said, masked)["total"] == loss(elsewhere, masked)["total"]
+    assert loss(said, wanted)["total"] < loss(elsewhere, wanted)["total"]
+
+
+def test_perfect_maps_cost_nothing_and_background_is_what_is_left() -> None:
+    _, wanted = sticks(0, 4, (0, 1))
+    limbs = wanted.limbs.flatten(1, 2)
+    background = 1 - wanted.heatmaps.amax(dim=1, keepdim=True)
+    for heatmaps in (wanted.heatmaps, torch.cat([wanted.heatmaps, background], dim=1)):
+        assert loss([heatmaps, limbs], wanted)["total"] == 0
+
+
+def test_two_processes_learn_as_one_with_the_whole_batch(tmp_path) -> None:
+    """Up to batch norm, which sees half a batch in each process."""
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node", "2", __file__, str(tmp_path)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    together = json.loads((tmp_path / "said.json").read_text())
+    alone = [one["total"] for one in figures(started(tmp_path / "alone", **SHARED_RUN))]
+    assert together == pytest.approx(alone, rel=0.1)
+
+
+SHARED_RUN = {"steps": 12, "batch_size": 32, "lr": 5e-4}
+
+
+def main() -> None:
+    """One of the two processes."""
+    torch.set_num_threads(1)
+    out = Path(sys.argv[1])
+    join_processes()
+    run = started(out, **SHARED_RUN)
+    said = [one["total"] for one in figures(run)]
+    if run.rank == 0:
+        (out / "said.json").write_text(json.dumps(said))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""From label files to a model that finds what they label."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from limbwise.cli import exit_code
+from limbwise.errors import BadInput
+from limbwise.skeleton import BODY
+from limbwise.train.augment import Augment
+from limbwise.train.checkpoint import build, load, save
+from limbwise.train.run import TRAINED, Data, begin, train
+
+KITE = ["tail", "left_tip", "right_tip", "head"]
+CALM = Augment(mosaic=0, turn_any=0, cut_out=0, soften=0, person=(0.3, 0.8))
+
+
+def kites(folder: Path, count: int, seed: int) -> Path:
+    """Pictures of one to three kites: a tail, two coloured tips and a head; the label file."""
+    random = np.random.default_rng(seed)
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(1, count + 1):
+        picture = random.integers(60, 120, (96, 128, 3)).astype(np.uint8)
+        for place in random.permutation(3)[: random.integers(1, 4)]:
+            size, angle = random.uniform(14, 20), random.uniform(-0.5, 0.5)
+            shape = np.array([[0, 1.0], [-0.8, -0.2], [0.8, -0.2], [0, -1.0]]) * size
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            middle = np.array([22 + 42 * place, random.uniform(30, 66)])
+            xy = shape @ turn.T + middle
+            for part in (1, 2):
+                cv2.line(picture, *np.rint(xy[[3, part]]).astype(int).tolist(), (200, 200, 200), 2)
+                cv2.line(picture, *np.rint(xy[[0, part]]).astype(int).tolist(), (200, 200, 200), 2)
+            colours = [(255, 255, 255), (0, 0, 255), (255, 0, 0), (0, 255, 0)]
+            for (x, y), colour in zip(np.rint(xy).astype(int).tolist(), colours, strict=True):
+                cv2.circle(picture, (x, y), 4, colour, -1)
+            left, top = xy.min(axis=0)
+            width, height = np.ptp(xy, axis=0)
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0,
+                 "num_keypoints": 4, "bbox": [left, top, width, height], "area": width * height,
+                 "keypoints": np.c_[xy + 0.5, np.full(4, 2)].ravel().tolist()}
+            )  # fmt: skip
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 128, "height": 96})
+    skeleton = [[4, 2], [4, 3], [2, 1], [3, 1], [4, 1]]
+    category = {"id": 1, "name": "kite", "keypoints": KITE, "skeleton": skeleton}
+    labels = {"images": images, "annotations": annotations, "categories": [category]}
+    path = folder / "labels.json"
+    path.write_text(json.dumps(labels, default=float))
+    return path
+
+
+def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_path, capsys):
+    """Train, export, evaluate, run and draw an object nobody thought of."""
+    labels, fresh = kites(tmp_path / "a", 80, 0), kites(tmp_path / "b", 30, 1)
+    small = {"width": 0.25, "channels": 32, "blocks": 2}
+    train(
+        Data([labels], [labels.parent]), tmp_path / "run", lambda step, figures: None,
+        size=64, steps=400, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
+    )  # fmt: skip
+    model = tmp_path / "kite.onnx"
+    assert exit_code(["export", str(tmp_path / "run" / "last.safetensors"), str(model)]) == 0
+    metrics = tmp_path / "metrics.json"
+    args = ["eval", str(fresh), str(fresh.parent), "--model", str(model), "--size", "96"]
+    assert exit_code([*args, "--metrics", str(metrics)]) == 0
+    assert json.loads(metrics.read_text())["AP"] > 0.9
+    one = str(fresh.parent / "1.png")
+    drawn = tmp_path / "drawn.png"
+    args = ["run", one, "--model", str(model), "--size", "96", "--json", "-", "--save", str(drawn)]
+    capsys.readouterr()
+    assert exit_code(args) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said["people"][0]["keypoints"]) == KITE
+    assert not np.array_equal(cv2.imread(one), cv2.imread(str(drawn)))
+
+
+def test_the_command_trains_logs_and_resumes(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 8, 0)
+    args = ["train", str(labels), str(labels.parent), "--size", "64", "--batch-size", "2"]
+    args += ["--out", str(tmp_path / "run"), "--val-annotations", str(kites(tmp_path / "b", 2, 1))]
+    args += ["--val-images", str(tmp_path / "b")]
+    assert exit_code([*args, "--epochs", "0.5"]) == 0
+    assert load(tmp_path / "run" / "last.safetensors").training["steps"] == 2
+    assert exit_code([*args, "--epochs", "1", "--resume"]) == 0
+    assert load(tmp_path / "run" / "last.safetensors").training["steps"] == 4
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "total" in line] == [2, 4]
+    assert any("AP" in line for line in log)
+
+
+def test_a_checkpoint_of_another_skeleton_is_refused(tmp_path) -> None:
+    save(build("limbwise", BODY, width=0.25), tmp_path / "a.safetensors")
+    with pytest.raises(BadInput, match="finds other keypoints or limbs"):
+        begin("limbwise", str(tmp_path / "a.safetensors"), TRAINED, 64, {})
+
+
+def test_people_are_trained_with_limbs_that_hold_them_together() -> None:
+    assert TRAINED.limbs[: len(BODY.limbs)] == BODY.limbs
+    assert len(TRAINED.mirrored_limbs) == len(TRAINED.limbs)
+    assert sorted(twin for twin, _ in TRAINED.mirrored_limbs) == list(range(len(TRAINED.limbs)))
+
+
+def test_bad_input_to_training_is_one_line(tmp_path, capsys) -> None:
+    labels = kites(tmp_path / "a", 2, 0)
+    (tmp_path / "cat.txt").write_text("meow")
+    for args, told in (
+        ([str(tmp_path / "gone.json"), str(tmp_path)], "gone.json"),
+        ([str(tmp_path / "cat.txt"), str(tmp_path)], "cat.txt"),
+        ([str(labels), str(labels.parent), "--network", "resnet"], "resnet"),
+        ([str(labels), str(labels.parent), "--resume"], "nothing to resume"),
+        ([str(labels), str(labels.parent), "--init", str(tmp_path / "cat.txt")], "cat.txt"),
+    ):
+        assert exit_code(["train", *args, "--out", str(tmp_path / "run")]) == 2, told
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert told in lines[-1]
+        assert "Traceback" not in "".join(lines)
+
+
+def test_the_same_seed_gives_the_same_network(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 6, 0)
+    ends = []
+    for name in ("one", "two"):
+        made = train(
+            Data([labels], [labels.parent]), tmp_path / name, lambda step, figures: None,
+            size=64, steps=2, batch_size=2, options={"width": 0.25, "channels": 16, "blocks": 1},
+        )  # fmt: skip
+        ends.append(made.network.state_dict())
+    assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-6) for key in ends[0])
