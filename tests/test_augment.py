@@ -12,6 +12,7 @@ from limbwise.skeleton import Skeleton
 from limbwise.train import augment, coco
 from limbwise.train.augment import Augment, Batch, Samples
 from limbwise.train.coco import ABSENT, SURE, UNSURE
+from limbwise.train.targets import limb_heatmaps
 from limbwise.view import fit
 
 # Two keypoints that a mirror swaps, one that it does not; a limb from each to the middle.
@@ -191,6 +192,25 @@ def test_what_is_unsure_is_masked_where_it_is_and_only_there() -> None:
     assert (heat[1:] == 1).all()
     assert (limbs[1] == 1).all()
     assert (batch.weights == 1).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(places, places, places), st.floats(3, 30), st.floats(3, 30))
+def test_bands_round_limbs_are_gaussians_of_the_distance(xy, one, other) -> None:
+    """Each limb with a width of its own; one that is not shown is not drawn."""
+    keypoints = torch.tensor(xy).view(1, 1, 3, 2)
+    sigma = torch.tensor([[[one, other]]])
+    drawn = limb_heatmaps(keypoints, torch.tensor([[[True, True]]]), (15, 20), SIGN, 8, sigma)
+    cells = np.stack(np.meshgrid(np.arange(20), np.arange(15)), axis=2) * 8 + 3.5
+    for limb, (a, b) in enumerate(SIGN.pairs):
+        start, way = np.array(xy[a]), np.array(xy[b]) - np.array(xy[a])
+        share = np.clip((cells - start) @ way / max(way @ way, 1e-6), 0, 1)
+        square = np.square(cells - start - share[..., None] * way).sum(axis=2)
+        expected = np.exp(-square / (2 * float(sigma[0, 0, limb]) ** 2))
+        assert np.abs(drawn[0, limb].numpy() - expected).max() < 1e-3
+    hidden = limb_heatmaps(keypoints, torch.tensor([[[True, False]]]), (15, 20), SIGN, 8, sigma)
+    assert hidden[0, 0].equal(drawn[0, 0])
+    assert not hidden[0, 1].any()
 
 
 def test_a_large_person_is_masked_more_widely_than_a_small_one() -> None:

@@ -94,6 +94,8 @@ def test_what_is_drawn_on_the_labels_is_where_they_are(report: Report) -> None:
     blue, green, red = drawn[60, 48:53].mean(axis=0)  # the left limb of both people
     assert green > red + 30
     assert green > blue + 30
+    blue, green, red = drawn[40, 80]  # one's keypoint is sure, the other's is not and on top
+    assert red > blue + 100
     blue, green, red = drawn[29:31, 70].mean(axis=0)
     assert red > green + 30
     assert np.abs(drawn[100:, 100:] - 90).max() < 8

@@ -151,6 +151,12 @@ def read(
     return _labels(found, skeleton)
 
 
+def keypoint_names(annotations: str | Path) -> tuple[str, ...]:
+    """The keypoints that a COCO file labels, in its order; BadInput if it is none."""
+    path = Path(annotations)
+    return tuple(_category(_load(path), path)["keypoints"])
+
+
 def _paths(paths: Paths) -> list[Path]:
     return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 

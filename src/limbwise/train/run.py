@@ -1,6 +1,5 @@
 """Training from files: labels and pictures in, checkpoints out."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,8 +15,8 @@ from ..skeleton import BODY, COCO, Skeleton
 from . import targets
 from .augment import Augment, Batch, Samples, augmented, samples
 from .checkpoint import Checkpoint, build, load
-from .coco import Labels, load_pictures, read
-from .evaluate import evaluate
+from .coco import Labels, keypoint_names, load_pictures, read
+from .evaluate import evaluate, read_labels
 from .export import PictureModel
 from .limbwise_network import LimbwiseNetwork, load_imagenet
 from .loop import Recipe, Report, Run, Sampler, Validate, join_processes
@@ -94,8 +93,7 @@ def train(
 
 def read_all(data: Data) -> Labels:
     """The labels; of people as `TRAINED`, of anything else with the file's own skeleton."""
-    categories = json.loads(Path(data.annotations[0]).read_bytes()).get("categories") or [{}]
-    human = set(COCO.keypoints) <= set(categories[0].get("keypoints", []))
+    human = set(COCO.keypoints) <= set(keypoint_names(data.annotations[0]))
     return read(list(data.annotations), list(data.images), TRAINED if human else None)
 
 
@@ -188,7 +186,7 @@ def _without(labels: Labels, annotations: str | Path | None, images: str | Path 
     """The labels less the pictures that are validated on."""
     if annotations is None or images is None:
         return labels
-    entries = json.loads(Path(annotations).read_bytes())["images"]
+    entries = read_labels(annotations)["images"]
     held = {(Path(images) / entry["file_name"]).resolve() for entry in entries}
     kept = [n for n, file in enumerate(labels.files) if file.path.resolve() not in held]
     return (
