@@ -216,11 +216,13 @@ def test_bands_round_limbs_are_gaussians_of_the_distance(xy, one, other) -> None
 def test_a_large_person_is_masked_more_widely_than_a_small_one() -> None:
     small = [(78, 64, UNSURE), (82, 64, SURE), (80, 60, SURE)]
     large = [(80, 64, UNSURE), (159, 0, SURE), (0, 127, SURE)]
-    batch = augment.letterboxed(
-        world(flat([small]), flat([large])), torch.tensor([0, 1]), (128, 160)
+    samples = world(flat([small]), flat([large]))
+    masked, enlarged = (
+        (1 - augment.letterboxed(samples, torch.tensor([0, 1]), size).keypoint_weights[:, 0])
+        for size in ((128, 160), (256, 320))
     )
-    masked = (1 - batch.keypoint_weights[:, 0]).sum(dim=(1, 2))
-    assert masked[1] > 2 * masked[0] > 0
+    assert masked[1].sum() > 2 * masked[0].sum() > 0
+    assert float(enlarged[1].sum()) == pytest.approx(4 * float(masked[1].sum()), rel=0.1)
 
 
 def test_what_is_labelled_counts_though_a_region_lies_over_it() -> None:
@@ -284,6 +286,15 @@ def test_pictures_made_small_are_averaged() -> None:
     batch = augment.letterboxed(samples, torch.tensor([0]), (128, 128))
     assert 25 < batch.images.float().std() < 40
     assert batch.images.float().mean() == pytest.approx(noise.mean(), abs=0.2)
+
+
+def test_pictures_made_large_are_smooth_and_no_darker() -> None:
+    ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None] * 5, (40, 40, 3))
+    batch = augment.letterboxed(world((ramp, [], [])), torch.tensor([0]), (160, 160))
+    expected = ((np.arange(160) + 0.5) / 4 - 0.5).clip(0, 39) * 5
+    wrong = batch.images[0].numpy() - expected
+    assert np.abs(wrong).max() < 0.6
+    assert np.abs(wrong.mean()) < 0.2
 
 
 def test_four_pictures_meet_without_a_seam() -> None:

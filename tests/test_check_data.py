@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
         ],
         "annotations": [
             somebody(1, 11, [2, 2, 2], 63),
-            somebody(2, 11, [2, 1, 0], 64, num_keypoints=7),
+            somebody(2, 11, [0, 1, 2], 64, num_keypoints=7),
             somebody(3, 11, [0, 0, 0], 50),
             somebody(4, 99, [2, 2, 2], 50),
         ],
@@ -53,9 +53,9 @@ def report(folder: Path) -> Report:
 def test_everything_is_counted(report: Report) -> None:
     assert (report.pictures, report.empty_pictures, report.people, report.regions) == (3, 2, 2, 1)
     assert report.keypoints == {
-        "left_a": {"sure": 2, "unsure": 0, "absent": 0},
+        "left_a": {"sure": 1, "unsure": 0, "absent": 1},
         "right_a": {"sure": 1, "unsure": 1, "absent": 0},
-        "b": {"sure": 1, "unsure": 0, "absent": 1},
+        "b": {"sure": 2, "unsure": 0, "absent": 0},
     }
     assert {name: count for name, count in report.sizes.items() if count} == {
         "32-63": 1,
@@ -91,11 +91,13 @@ def test_what_is_drawn_on_the_labels_is_where_they_are(report: Report) -> None:
     assert report.page
     source = re.findall(r'base64,([^"]*)"', report.page.read_text())[0]
     drawn = cv2.imdecode(np.frombuffer(base64.b64decode(source), np.uint8), 1).astype(int)
-    blue, green, red = drawn[60, 48:53].mean(axis=0)  # the left limb of both people
+    blue, green, red = drawn[60, 48:53].mean(axis=0)  # one's left limb
     assert green > red + 30
     assert green > blue + 30
     blue, green, red = drawn[40, 80]  # one's keypoint is sure, the other's is not and on top
     assert red > blue + 100
+    blue, green, red = drawn[60, 68:73].mean(axis=0)  # the right limbs, likewise
+    assert red > blue + 30
     blue, green, red = drawn[29:31, 70].mean(axis=0)
     assert red > green + 30
     assert np.abs(drawn[100:, 100:] - 90).max() < 8

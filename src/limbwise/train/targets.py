@@ -159,7 +159,7 @@ def _span(low: Tensor, high: Tensor, count: int, stride: int) -> tuple[Tensor, T
     middle = (stride - 1) / 2
     first = torch.ceil((low - middle) / stride).clamp(0, count).long()
     after = torch.floor((high - middle) / stride + 1).clamp(0, count).long()
-    return first, after.maximum(first)
+    return first, after
 
 
 def _centre(cells: Tensor, stride: int) -> Tensor:
