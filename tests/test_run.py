@@ -99,6 +99,13 @@ def test_a_checkpoint_of_another_skeleton_is_refused(tmp_path) -> None:
         begin("limbwise", str(tmp_path / "a.safetensors"), TRAINED, 64, {})
 
 
+def test_the_trunk_starts_from_imagenet() -> None:
+    fresh, pretrained = (begin("limbwise", init, BODY, 64, {}) for init in (None, "imagenet"))
+    one, other = (made.network.state_dict() for made in (fresh, pretrained))
+    assert not torch.equal(one["trunk.stem.0.weight"], other["trunk.stem.0.weight"])
+    assert other["trunk.stem.1.running_var"].std() > 0  # statistics of real pictures
+
+
 def test_people_are_trained_with_limbs_that_hold_them_together() -> None:
     assert TRAINED.limbs[: len(BODY.limbs)] == BODY.limbs
     assert len(TRAINED.mirrored_limbs) == len(TRAINED.limbs)
@@ -131,3 +138,20 @@ def test_the_same_seed_gives_the_same_network(tmp_path) -> None:
         )  # fmt: skip
         ends.append(made.network.state_dict())
     assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-6) for key in ends[0])
+
+
+def test_check_data_counts_and_names_faults(tmp_path, capsys) -> None:
+    path = kites(tmp_path / "a", 3, 0)
+    labels = json.loads(path.read_text())
+    labels["annotations"][0]["keypoints"][0] = 900
+    path.write_text(json.dumps(labels))
+    (tmp_path / "a" / "3.png").write_bytes(b"not a picture")
+    page = tmp_path / "page.html"
+    assert exit_code(["check-data", str(path), str(path.parent), "--page", str(page)]) == 0
+    said = capsys.readouterr().out
+    people = len(labels["annotations"])
+    assert f"3 pictures (0 without people), {people} people with keypoints" in said
+    assert "image 1, annotation 1: " in said
+    assert "image 3, annotation None: " in said
+    assert "left_tip" in said
+    assert "<img" in page.read_text()

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from . import __version__
 from .atomic import check_writable, write_json
-from .cli_train import train
+from .cli_train import check_data, train
 from .draw import draw
 from .errors import BadInput
 from .estimator import load
@@ -282,6 +282,7 @@ def bench(
 
 
 app.command()(train)
+app.command()(check_data)
 
 
 def _interrupt(*_: object) -> None:

@@ -1,13 +1,14 @@
 """The training verbs of the command line; PyTorch is imported when one of them runs."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .runtime import need_torch
-from .terminal import failing_in_one_line, stderr
+from .terminal import failing_in_one_line, progress, stderr
 
 
 @failing_in_one_line()
@@ -65,3 +66,34 @@ def train(
             seed=seed, validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
+
+
+@failing_in_one_line()
+def check_data(
+    annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
+    images: Annotated[Path, typer.Argument(help="The folder (or .tar) of its pictures.")],
+    page: Annotated[Path, typer.Option(help="Pictures with drawn labels.")] = Path(
+        "check-data.html"
+    ),
+    shown: Annotated[int, typer.Option(min=0, help="Pictures on the page.")] = 24,
+) -> None:
+    """Count what is labelled, name what is wrong, and draw labels and targets on a page."""
+    need_torch()
+    from .train.check_data import check_data
+
+    def bar(items: Sequence[Any]) -> Iterator[Any]:
+        return progress(items, len(items), "pictures")
+
+    report = check_data(annotations, images, page, shown=shown, progress=bar)
+    typer.echo(
+        f"{report.pictures} pictures ({report.empty_pictures} without people), "
+        f"{report.people} people with keypoints, {report.regions} regions of people without"
+    )
+    for name, states in report.keypoints.items():
+        typer.echo(
+            f"  {name:16} " + ", ".join(f"{count} {state}" for state, count in states.items())
+        )
+    typer.echo("long sides in pixels: " + ", ".join(f"{k}: {n}" for k, n in report.sizes.items()))
+    for fault in report.faults:
+        typer.echo(f"image {fault.image_id}, annotation {fault.annotation_id}: {fault.text}")
+    typer.echo(f"{len(report.faults)} faults; the page is {page}")
