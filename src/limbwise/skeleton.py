@@ -53,10 +53,6 @@ class Skeleton:
             for limb, twin in enumerate(twins)
         )
 
-    def positions_in(self, other: "Skeleton") -> tuple[int | None, ...]:
-        """For each keypoint its position in `other`, None where `other` lacks it."""
-        return tuple(other.index.get(name) for name in self.keypoints)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, as model files carry it."""
         limbs = [list(limb) for limb in self.limbs]
