@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, person, standing
-from limbwise.decode import decode, find_peaks
+from limbwise.decode import Limbs, decode, find_peaks, join
 from limbwise.fields import Fields
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY
@@ -106,16 +106,30 @@ def test_weak_keypoints_join_a_person_but_never_begin_one() -> None:
 
 
 def test_a_keypoint_belongs_to_one_person_and_a_person_has_one_of_a_kind() -> None:
-    fields = drawn(scene(7), CELLS)
-    fields.limbs[:] = np.random.default_rng(0).normal(0, 1, fields.limbs.shape)  # nonsense
-    taken = [tuple(place) for pose in decode(fields, BODY) for place in pose.xy[pose.found]]
-    kinds = [
-        (kind, *pose.xy[kind])
-        for pose in decode(fields, BODY)
-        for kind in np.flatnonzero(pose.found)
-    ]
-    assert len(taken) > 20
-    assert len(set(kinds)) == len(kinds)
+    """Even where the fields are nonsense and every pair of keypoints could be a limb."""
+    peaks = find_peaks(drawn(scene(7), CELLS).heatmaps, 0.1)
+    random = np.random.default_rng(0)
+    pairs = random.integers(0, len(peaks.kind), (2, 2000))
+    pairs = pairs[:, peaks.kind[pairs[0]] != peaks.kind[pairs[1]]]
+    scores = np.sort(random.random(pairs.shape[1]).astype(np.float32))[::-1]
+    people = join(Limbs(*pairs, scores, scores > 0.3), peaks)
+    owned = [peak for one in people for peak in one.peaks]
+    assert len(owned) > 100
+    assert len(set(owned)) == len(owned)
+    for one in people:
+        kinds = peaks.kind[one.peaks]
+        assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize(("length", "joined"), [(40, True), (300, False)])
+def test_a_longer_limb_must_be_surer(length: int, joined: bool) -> None:
+    """A field of 0.2 joins an arm's length, not the two sides of a crowd."""
+    xy = np.full((18, 2), np.nan)
+    xy[BODY.index["left_elbow"]] = (100, 100)
+    xy[BODY.index["left_wrist"]] = (100 + length, 100)
+    fields = drawn([person(BODY, xy)], CELLS)
+    assert len(decode(fields, BODY)) == 1
+    assert len(decode(Fields(fields.heatmaps, fields.limbs * 0.2), BODY)) == joined
 
 
 def test_scores_fall_and_more_limbs_rank_higher() -> None:
