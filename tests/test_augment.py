@@ -9,9 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.skeleton import Skeleton
-from limbwise.train import augment, coco
-from limbwise.train.augment import Augment, Batch, Samples
-from limbwise.train.coco import ABSENT, SURE, UNSURE
+from limbwise.train import augment, paint
+from limbwise.train import pictures as decoding
+from limbwise.train.augment import Batch
+from limbwise.train.dice import Augment
+from limbwise.train.labels import ABSENT, SURE, UNSURE, Labels, Piece
+from limbwise.train.pictures import Pictures
+from limbwise.train.samples import Samples
+from limbwise.train.samples import samples as samples_of
 from limbwise.train.targets import limb_heatmaps
 from limbwise.view import fit
 
@@ -47,10 +52,10 @@ def world(*pictures: tuple[np.ndarray, People, list[Box]]) -> Samples:
     keypoints = np.array(people, np.float32).reshape(-1, 3, 3)
     low, high = keypoints[:, :, :2].min(axis=1), keypoints[:, :, :2].max(axis=1)
     regions = [box for _, _, several in pictures for box in several]
-    labels = coco.Labels(
+    labels = Labels(
         SIGN,
         tuple(range(len(pictures))),
-        tuple(coco.Piece(Path("none"), "none") for _ in pictures),
+        tuple(Piece(Path("none"), "none") for _ in pictures),
         np.array([image.shape[:2] for image, _, _ in pictures]),
         keypoints[:, :, :2],
         keypoints[:, :, 2].astype(np.int8),
@@ -60,19 +65,19 @@ def world(*pictures: tuple[np.ndarray, People, list[Box]]) -> Samples:
         np.array(regions, np.float32).reshape(-1, 4),
         np.append(0, np.cumsum([len(several) for _, _, several in pictures])),
     )
-    return augment.samples(labels, stored([image for image, _, _ in pictures]))
+    return samples_of(labels, stored([image for image, _, _ in pictures]))
 
 
-def stored(images: list[np.ndarray], levels: int = 3) -> coco.Pictures:
+def stored(images: list[np.ndarray], levels: int = 3) -> Pictures:
     """What `load_pictures` makes of images."""
-    sizes = coco._stored_sizes(np.array([image.shape[:2] for image in images]), 10**6, levels)
+    sizes = decoding._stored_sizes(np.array([image.shape[:2] for image in images]), 10**6, levels)
     pixels = [
-        coco._smaller(image, *size.tolist()).reshape(-1, 3)
+        decoding._smaller(image, *size.tolist()).reshape(-1, 3)
         for image, several in zip(images, sizes, strict=True)
         for size in several
     ]
     ends = sizes.prod(axis=2).reshape(-1).cumsum()
-    return coco.Pictures(
+    return Pictures(
         torch.from_numpy(np.concatenate([*pixels, np.zeros((2000, 3), np.uint8)])),
         torch.from_numpy(np.append(0, ends[:-1]).reshape(sizes.shape[:2])),
         torch.from_numpy(sizes),
@@ -266,7 +271,7 @@ def test_a_letterboxed_picture_is_what_the_network_will_see(rows, columns, seed)
     size = (128, 512)  # so wide that the height decides
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (rows // 10 + 1, columns // 10 + 1, 3), np.uint8)
-    image = coco.cv2.resize(small, (columns, rows), interpolation=coco.cv2.INTER_CUBIC)
+    image = decoding.cv2.resize(small, (columns, rows), interpolation=decoding.cv2.INTER_CUBIC)
     if columns > 4 * rows:
         return
     person = [(columns / 3, rows / 2, SURE), (0, 0, SURE), (columns - 1, rows - 1, SURE)]
@@ -353,7 +358,7 @@ def test_most_crops_hold_people_of_all_sizes() -> None:
 def test_the_same_generator_makes_the_same_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = crowd()
     first, again, other = made(samples, 1), made(samples, 1), made(samples, 2)
-    monkeypatch.setattr(augment, "_AT_ONCE", 10**9)
+    monkeypatch.setattr(paint, "_AT_ONCE", 10**9)
     at_once = made(samples, 1)
     for name in Batch.__dataclass_fields__:
         assert getattr(first, name).equal(getattr(again, name))
@@ -440,10 +445,10 @@ def test_what_could_not_be_read_is_left_out() -> None:
     sizes = samples.pictures.sizes[:3].clone()
     sizes[1] = 0
     pictures = replace(samples.pictures.subset(torch.arange(3)), sizes=sizes)
-    labels = coco.Labels(
+    labels = Labels(
         SIGN,
         (0, 1, 2),
-        (coco.Piece(Path("none"), "none"),) * 3,
+        (Piece(Path("none"), "none"),) * 3,
         np.full((3, 2), 400),
         np.arange(3, dtype=np.float32).repeat(6).reshape(3, 3, 2),
         np.full((3, 3), SURE, np.int8),
@@ -453,7 +458,7 @@ def test_what_could_not_be_read_is_left_out() -> None:
         np.zeros((0, 4), np.float32),
         np.zeros(4, int),
     )
-    kept = augment.samples(labels, pictures)
+    kept = samples_of(labels, pictures)
     assert len(kept) == 2
     assert kept.keypoints[:, 0, 0].tolist() == [0, 2]
 
@@ -463,10 +468,10 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
     image = blobs((360, 480), [(200, 150)], 9)
     person = [(200, 150, SURE), (210, 150, SURE), (200, 160, SURE)]
     samples = world((image, [person], [(100, 100, 200, 200)]))
-    labels = coco.Labels(
+    labels = Labels(
         SIGN,
         (0,),
-        (coco.Piece(Path("none"), "none"),),
+        (Piece(Path("none"), "none"),),
         np.array([[360, 480]]),
         samples.keypoints.numpy(),
         samples.state.numpy(),
@@ -476,8 +481,8 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
         samples.regions.numpy(),
         np.array([0, 1]),
     )
-    third = replace(stored([coco._smaller(image, 120, 160)]), scales=torch.full((1, 2), 1 / 3))
-    small = augment.samples(labels, third)
+    third = replace(stored([decoding._smaller(image, 120, 160)]), scales=torch.full((1, 2), 1 / 3))
+    small = samples_of(labels, third)
     light = blueness(torch.from_numpy(third.picture(0)).permute(2, 0, 1))
     rows, columns = np.indices(light.shape)
     middle = [(light * at).sum() / light.sum() for at in (columns, rows)]

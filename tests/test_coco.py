@@ -15,7 +15,8 @@ from conftest import SHARED, VAL, needs_val
 from limbwise.errors import BadInput
 from limbwise.skeleton import BODY, COCO, Skeleton
 from limbwise.train import coco
-from limbwise.train.coco import ABSENT, SURE, UNSURE
+from limbwise.train.labels import ABSENT, SURE, UNSURE, Labels, Piece, split
+from limbwise.train.pictures import load_pictures, memory, unreadable
 
 TRAIN = SHARED / "data" / "train"
 SIZE = (40, 60)  # height, width
@@ -61,7 +62,7 @@ class Data:
 
     def read(
         self, annotations: list[dict], images: Any = None, category: Any = None, **options: Any
-    ) -> coco.Labels:
+    ) -> Labels:
         path = self.folder / "labels.json"
         images = [image(n) for n in (1, 2, 3)] if images is None else images
         content = {
@@ -292,7 +293,7 @@ def test_a_tar_file_is_as_good_as_a_folder(data: Data, prefix: str) -> None:
     from_tar = coco.read(data.folder / "labels.json", path)
     assert np.array_equal(from_tar.keypoints, from_folder.keypoints)
     assert from_tar.ids == from_folder.ids
-    two = coco.load_pictures(from_tar), coco.load_pictures(from_folder)
+    two = load_pictures(from_tar), load_pictures(from_folder)
     assert two[0].pixels.equal(two[1].pixels)
     missing = coco.read(data.folder / "labels.json", path).files[0]._replace(name="x")
     assert missing.read() == (data.folder / "1.png").read_bytes()
@@ -313,7 +314,7 @@ def test_several_files_keep_their_people_and_pictures_apart(data: Data, tmp_path
         [21.5], [10.5], [32.5],
     ]  # fmt: skip
     assert [fault.annotation_id for fault in labels.faults] == [7]
-    assert np.array_equal(coco.load_pictures(labels).picture(2), picture(7))
+    assert np.array_equal(load_pictures(labels).picture(2), picture(7))
 
 
 @settings(max_examples=30, deadline=None)
@@ -334,21 +335,21 @@ def test_a_subset_takes_each_picture_with_all_that_is_in_it(counts, draws) -> No
 @given(st.integers(1, 200), st.floats(0, 1), st.integers(0, 5))
 def test_a_split_shares_every_picture_out_once(count, share, seed) -> None:
     labels = _made_up([(1, 0)] * count)
-    kept, held = coco.split(labels, share, seed)
+    kept, held = split(labels, share, seed)
     assert sorted(kept.ids + held.ids) == list(range(count))
     assert len(held) == round(count * share)
-    assert coco.split(labels, share, seed)[1].ids == held.ids
+    assert split(labels, share, seed)[1].ids == held.ids
 
 
-def _made_up(counts: list[tuple[int, int]]) -> coco.Labels:
+def _made_up(counts: list[tuple[int, int]]) -> Labels:
     """Pictures with so many people and regions, all of which carry their picture's number."""
     people = np.repeat(np.arange(len(counts)), [people for people, _ in counts])
     regions = np.repeat(np.arange(len(counts)), [regions for _, regions in counts])
     k = len(COCO.keypoints)
-    return coco.Labels(
+    return Labels(
         COCO,
         tuple(range(len(counts))),
-        tuple(coco.Piece(Path("none"), str(n)) for n in range(len(counts))),
+        tuple(Piece(Path("none"), str(n)) for n in range(len(counts))),
         np.full((len(counts), 2), 10),
         np.tile(people[:, None, None], (1, k, 2)).astype(np.float32),
         np.full((len(people), k), SURE, np.int8),
@@ -362,7 +363,7 @@ def _made_up(counts: list[tuple[int, int]]) -> coco.Labels:
 
 def test_pictures_are_decoded_as_they_are(data: Data) -> None:
     labels = data.read([], [image(3), image(1)])
-    pictures = coco.load_pictures(labels, workers=2)
+    pictures = load_pictures(labels, workers=2)
     assert np.array_equal(pictures.picture(0), picture(3))
     assert np.array_equal(pictures.picture(1), picture(1))
     assert pictures.picture(1, level=1).shape == (20, 30, 3)
@@ -376,15 +377,15 @@ def test_pictures_are_decoded_as_they_are(data: Data) -> None:
 def test_the_memory_needed_is_told_beforehand(height, width, long_side, levels) -> None:
     labels = _made_up([(0, 0)])
     labels.sizes[:] = height, width
-    with_room = coco.load_pictures(labels, long_side=long_side, levels=levels)
-    needed = coco.memory(labels, long_side=long_side, levels=levels)
+    with_room = load_pictures(labels, long_side=long_side, levels=levels)
+    needed = memory(labels, long_side=long_side, levels=levels)
     assert 0 <= with_room.pixels.numel() - needed <= 3 * (long_side + 2)
     assert with_room.faults  # there is no such file
     assert not with_room.sizes.any()
 
 
 def test_long_pictures_are_made_smaller(data: Data) -> None:
-    pictures = coco.load_pictures(data.read([]), long_side=30, levels=1)
+    pictures = load_pictures(data.read([]), long_side=30, levels=1)
     assert pictures.sizes.tolist() == [[[20, 30]]] * 3
     assert pictures.scales.tolist() == [[0.5, 0.5]] * 3
     assert pictures.picture(0).shape == (20, 30, 3)
@@ -402,7 +403,7 @@ def test_a_picture_is_turned_as_its_labels_were(data: Data, turned: bool) -> Non
     (data.folder / "1.jpg").write_bytes(file.getvalue())
     size = {"height": 60, "width": 40} if turned else {"height": 40, "width": 60}
     labels = data.read([], [image(1, file_name="1.jpg", **size)])
-    found = coco.load_pictures(labels).picture(0) > 128
+    found = load_pictures(labels).picture(0) > 128
     expected = np.rot90(bright_left, -1) if turned else bright_left
     assert (found == (expected > 128)).mean() > 0.99
 
@@ -412,11 +413,11 @@ def test_what_is_no_picture_is_a_fault_and_left_empty(data: Data) -> None:
     (data.folder / "3.png").write_bytes(b"")
     cv2.imwrite(str(data.folder / "4.png"), picture(4, (40, 50)))
     labels = data.read([], [image(n) for n in (1, 2, 3, 4)])
-    pictures = coco.load_pictures(labels)
+    pictures = load_pictures(labels)
     assert [fault.image_id for fault in pictures.faults] == [2, 3, 4]
     assert "50 x 40 pixels, its labels say 60 x 40" in pictures.faults[2].text
     assert pictures.sizes[:, 0].tolist() == [[40, 60], [0, 0], [0, 0], [0, 0]]
-    assert coco.unreadable(labels) == pictures.faults
+    assert unreadable(labels) == pictures.faults
 
 
 @needs_val

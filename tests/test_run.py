@@ -11,8 +11,8 @@ import torch
 from limbwise.cli import exit_code
 from limbwise.errors import BadInput
 from limbwise.skeleton import BODY
-from limbwise.train.augment import Augment
 from limbwise.train.checkpoint import build, load, save
+from limbwise.train.dice import Augment
 from limbwise.train.run import TRAINED, Data, begin, train
 
 KITE = ["tail", "left_tip", "right_tip", "head"]

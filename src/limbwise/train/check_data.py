@@ -21,19 +21,11 @@ from ..atomic import check_writable, replacing
 from ..errors import BadInput
 from ..skeleton import Skeleton
 from ..view import Image
-from .augment import Batch, augmented, samples
-from .coco import (
-    ABSENT,
-    SURE,
-    UNSURE,
-    Fault,
-    Labels,
-    Paths,
-    Progress,
-    load_pictures,
-    read,
-    unreadable,
-)
+from .augment import Batch, augmented
+from .coco import Paths, read
+from .labels import ABSENT, SURE, UNSURE, Fault, Labels
+from .pictures import Progress, load_pictures, unreadable
+from .samples import samples
 from .targets import heatmaps, limb_fields
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512)  # pixels, of the long side of people

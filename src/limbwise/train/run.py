@@ -13,14 +13,18 @@ from ..errors import BadInput
 from ..runtime import Runtime, has
 from ..skeleton import BODY, COCO, Skeleton
 from . import targets
-from .augment import Augment, Batch, Samples, augmented, samples
+from .augment import Batch, augmented
 from .checkpoint import Checkpoint, build, load
-from .coco import Labels, keypoint_names, load_pictures, read
+from .coco import keypoint_names, read
+from .dice import Augment
 from .evaluate import evaluate, read_labels
 from .export import PictureModel
+from .labels import Labels
 from .limbwise_network import LimbwiseNetwork, load_imagenet
 from .loop import Recipe, Report, Run, Sampler, Validate, join_processes
 from .loss import Targets
+from .pictures import load_pictures
+from .samples import Samples, samples
 
 Paths = Sequence[str | Path]
 

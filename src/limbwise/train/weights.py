@@ -1,0 +1,110 @@
+"""The labels of crops: where the people are in them, and where a loss would punish the innocent."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..skeleton import Skeleton
+from .crop import People, Plane, area_of, grid, moved, rows_of, times
+from .labels import ABSENT, SURE, UNSURE
+from .samples import Samples, Size
+from .targets import heatmaps, limb_heatmaps
+
+
+def in_crop(
+    people: People, crop: Tensor, size: Sequence[int], skeleton: Skeleton, margin: float
+) -> People:
+    """The people in output pixels, left and right swapped where the crop is a mirror image; only
+    as many as are, at least in part, in sight."""
+    area = area_of(crop)
+    (a, b), (c, d) = (row.unbind(1) for row in crop[:, :, :2].unbind(1))
+    inverse = (
+        torch.stack([d, -b, -c, a], dim=1).view(-1, 1, 1, 2, 2) / area[:, None, None, None, None]
+    )
+    xy = times(inverse, people.keypoints - crop[:, None, None, :, 2])
+    mirrored = (area < 0)[:, None, None]
+    mirror = list(skeleton.mirror)
+    xy = torch.where(mirrored[..., None], xy[:, :, mirror], xy)
+    state = torch.where(mirrored, people.state[:, :, mirror], people.state)
+    absent = (state == ABSENT)[..., None]
+    low = xy.masked_fill(absent, math.inf).amin(dim=2)
+    high = xy.masked_fill(absent, -math.inf).amax(dim=2)
+    beyond = xy.new_tensor(tuple(size)[::-1]) - 1 + margin
+    near = ((low < beyond) & (high > -margin)).all(dim=2)
+    count = int(near.sum(dim=1).max()) if near.shape[1] else 0
+    kept = torch.argsort(~near, dim=1, stable=True)[:, :count]
+    rows = torch.arange(len(kept), device=kept.device)[:, None]
+    spread = people.spread / area.abs().sqrt()[:, None]
+    state = state * near[..., None]
+    return People(xy[rows, kept], state[rows, kept], people.boxes[rows, kept], spread[rows, kept])
+
+
+def region_weights(
+    samples: Samples, plane: Plane, crop: Tensor, size: Size, stride: int, spill: float
+) -> Tensor:
+    """(N, h, w), 0 in regions and within `spill` output pixels of them."""
+    rows, real = rows_of(samples.regions_from, plane)
+    scale, offset = plane.scale[:, :, None], plane.offset[:, :, None]
+    regions = (samples.regions[rows] - offset.repeat(1, 1, 1, 2)) / scale[..., None]
+    regions = regions.masked_fill(~real[..., None], math.nan).flatten(1, 2)
+    margin = spill * area_of(crop).abs().sqrt()[:, None, None, None]
+    x, y = (place[:, None] for place in moved(grid(size, stride, crop), crop))
+    left, top, right, bottom = regions[..., None, None].unbind(2)
+    across = (x > left - margin) & (x < right + margin)
+    masked = across & (y > top - margin) & (y < bottom + margin)
+    return torch.where(masked.any(dim=1), 0.0, 1.0)
+
+
+def keypoint_weights(
+    people: People, weights: Tensor, skeleton: Skeleton, stride: int, sigma: float
+) -> Tensor:
+    """(N, K, h, w): those of the regions, 0 where an unsure keypoint may be, 1 at sure ones."""
+
+    size = weights.shape[1], weights.shape[2]
+
+    def within(radius: Tensor, state: int) -> Tensor:
+        shown = people.state == state
+        return _plateau(heatmaps(people.keypoints, shown, size, stride, radius / _HALF, _FOOT))
+
+    unsure = within(_doubt(people, skeleton).clamp(min=2.5 * sigma), UNSURE)
+    sure = within(weights.new_tensor(2 * sigma), SURE)
+    return (1 - unsure).minimum(weights[:, None]).maximum(sure)
+
+
+def limb_weights(
+    people: People, weights: Tensor, skeleton: Skeleton, stride: int, width: float
+) -> Tensor:
+    """(N, L, h, w): the same for limbs, unsure if one of their ends is."""
+    start, end = (list(ends) for ends in zip(*skeleton.pairs, strict=True))
+    states = people.state[:, :, start].minimum(people.state[:, :, end])
+
+    size = weights.shape[1], weights.shape[2]
+
+    def within(radius: Tensor, state: int) -> Tensor:
+        shown, sigma = states == state, radius / _HALF
+        return _plateau(
+            limb_heatmaps(people.keypoints, shown, size, skeleton, stride, sigma, _FOOT)
+        )
+
+    doubt = _doubt(people, skeleton)
+    doubt = doubt[:, :, start].maximum(doubt[:, :, end])
+    unsure = within(doubt.clamp(min=1.5 * width), UNSURE)
+    sure = within(weights.new_tensor(1.5 * width), SURE)
+    return (1 - unsure).minimum(weights[:, None]).maximum(sure)
+
+
+def _doubt(people: People, skeleton: Skeleton) -> Tensor:
+    """(N, P, K) pixels: two OKS sigmas, farther than which people who label seldom disagree."""
+    return 2 * people.spread[..., None] * people.spread.new_tensor(skeleton.sigmas)
+
+
+# A plateau has full height to 0.72, half at 1 and none beyond 1.32 of its radius.
+_HALF = math.sqrt(2 * math.log(2))  # sigmas away a Gaussian has half its height
+_FOOT = math.sqrt(2 * math.log(1 / 0.3))  # sigmas away it has 0.3
+
+
+def _plateau(heat: Tensor) -> Tensor:
+    """1 where a Gaussian is above 0.7, 0 where it is below 0.3."""
+    return (2.5 * heat - 0.75).clamp(0, 1)
