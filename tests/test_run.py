@@ -10,12 +10,20 @@ import torch
 
 from limbwise.cli import exit_code
 from limbwise.errors import BadInput
-from limbwise.skeleton import BODY
+from limbwise.skeleton import BODY, Skeleton
+from limbwise.train.board import wanted_and_said
 from limbwise.train.checkpoint import build, load, save
+from limbwise.train.coco import read
 from limbwise.train.dice import Augment
+from limbwise.train.feed import feed
 from limbwise.train.run import TRAINED, Data, begin, train
 
 KITE = ["tail", "left_tip", "right_tip", "head"]
+KITES = Skeleton(
+    tuple(KITE),
+    tuple((KITE[a], KITE[b]) for a, b in ((3, 1), (3, 2), (1, 0), (2, 0), (3, 0))),
+    (0.05,) * 4,
+)
 CALM = Augment(mosaic=0, turn_any=0, cut_out=0, soften=0, person=(0.3, 0.8))
 
 
@@ -91,12 +99,86 @@ def test_the_command_trains_logs_and_resumes(tmp_path) -> None:
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "total" in line] == [2, 4]
     assert any("AP" in line for line in log)
+    assert list((tmp_path / "run").glob("events.out.tfevents*"))
 
 
-def test_a_checkpoint_of_another_skeleton_is_refused(tmp_path) -> None:
-    save(build("limbwise", BODY, width=0.25), tmp_path / "a.safetensors")
-    with pytest.raises(BadInput, match="finds other keypoints or limbs"):
-        begin("limbwise", str(tmp_path / "a.safetensors"), TRAINED, 64, {})
+def test_a_checkpoint_of_another_skeleton_gives_all_but_its_last_layers(tmp_path) -> None:
+    old = build("limbwise", BODY, width=0.25)
+    save(old, tmp_path / "a.safetensors")
+    kite = Skeleton(tuple(KITE), (("tail", "head"),), (0.1,) * 4)
+    made = begin("limbwise", str(tmp_path / "a.safetensors"), kite, 64, {})
+    assert made.description.skeleton == kite
+    before, after = old.network.state_dict(), made.network.state_dict()
+    assert after["last.weight"].shape[0] == 4 + 2
+    same = [key for key in after if torch.equal(before[key], after[key])]
+    assert set(after) - set(same) == {f"{head}.weight" for head in ("early", "last")} | {
+        f"{head}.bias" for head in ("early", "last")
+    }
+
+
+def test_a_checkpoint_with_some_of_the_limbs_keeps_them(tmp_path) -> None:
+    save(build("lightweight-openpose", BODY), tmp_path / "a.safetensors")
+    made = begin("limbwise", str(tmp_path / "a.safetensors"), TRAINED, 64, {})
+    assert made.description.name == "lightweight-openpose"
+    assert made.description.skeleton == BODY
+
+
+def test_more_stages_begin_afresh_and_the_others_go_on(tmp_path) -> None:
+    save(build("lightweight-openpose", BODY), tmp_path / "a.safetensors")
+    old = load(tmp_path / "a.safetensors").network.state_dict()
+    made = begin("", str(tmp_path / "a.safetensors"), TRAINED, 64, {"refinement_stages": 2})
+    new = made.network.state_dict()
+    assert all(torch.equal(new[key], old[key]) for key in old)
+    assert any(key.startswith("refinement_stages.1.") for key in set(new) - set(old))
+
+
+def test_batches_are_the_same_whether_begun_ahead_or_asked_for_at_random(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 6, 0)
+    made = build("limbwise", KITES, 64, width=0.25)
+    for room in (None, 0):  # from memory, from the files
+        give, again = (
+            feed(read(labels, labels.parent), made, 64, torch.device("cpu"), room=room)
+            for _ in range(2)
+        )
+        in_order = [give(number, 4, (0, 1)) for number in range(3)]
+        for number in (2, 0):
+            pictures, targets = again(number, 4, (0, 1))
+            assert torch.equal(pictures, in_order[number][0])
+            assert torch.equal(targets.limbs, in_order[number][1].limbs)
+
+
+def test_pictures_that_fit_into_no_memory_are_trained_on_too(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 4, 0)
+    (labels.parent / "2.png").write_bytes(b"not a picture")
+    made = build("limbwise", KITES, 64, width=0.25)
+    give = feed(
+        read(labels, labels.parent), made, 64, torch.device("cpu"), room=0,
+        settings=Augment(mosaic=1.0),
+    )  # fmt: skip
+    for number in range(3):
+        pictures, targets = give(number, 4, (0, 1))
+        assert pictures.shape == (4, 3, 64, 64)
+        assert targets.heatmaps.amax() > 0.5
+    for n in range(1, 5):
+        (labels.parent / f"{n}.png").write_bytes(b"not a picture")
+    with pytest.raises(BadInput, match="none of 4 pictures can be read"):
+        give(9, 4, (0, 1))
+
+
+def test_what_is_wanted_is_shown_beside_what_is_said(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 4, 0)
+    made = build("limbwise", KITES, 64, width=0.25)
+    sample = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), settings=CALM)
+    pictures, targets = sample(0, 4, (0, 1))
+    shown = wanted_and_said(made, sample)
+    assert [picture.shape for picture in shown] == [(128, 192, 3)] * 4
+    wanted = shown[0][:64, 64:128].astype(int).sum(axis=2)
+    row, column = divmod(int(targets.heatmaps[0].amax(dim=0).argmax()), 8)
+    cell = wanted[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+    dimmed = (
+        pictures[0].permute(1, 2, 0).numpy()[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+    )
+    assert cell.mean() > 0.4 * dimmed.sum(axis=2).mean() + 100  # bright where a keypoint is
 
 
 def test_the_trunk_starts_from_imagenet() -> None:
@@ -121,6 +203,10 @@ def test_bad_input_to_training_is_one_line(tmp_path, capsys) -> None:
         ([str(labels), str(labels.parent), "--network", "resnet"], "resnet"),
         ([str(labels), str(labels.parent), "--resume"], "nothing to resume"),
         ([str(labels), str(labels.parent), "--init", str(tmp_path / "cat.txt")], "cat.txt"),
+        ([str(labels), str(labels.parent), "--init", "mobilenet:cat.pth"], "only lightweight"),
+        ([str(labels), str(labels.parent), "--also", "more.json"], "ANNOTATIONS:IMAGES"),
+        ([str(labels), str(labels.parent), "--augment", "mosaik=0"], "mosaic"),
+        ([str(labels), str(labels.parent), "--augment", "person=1"], "person"),
     ):
         assert exit_code(["train", *args, "--out", str(tmp_path / "run")]) == 2, told
         lines = capsys.readouterr().err.strip().splitlines()

@@ -1,38 +1,64 @@
 """The training verbs of the command line; PyTorch is imported when one of them runs."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .errors import BadInput
 from .runtime import need_torch
 from .terminal import failing_in_one_line, progress, stderr
+
+if TYPE_CHECKING:
+    from .train.dice import Augment
+    from .train.loop import Look, Report
 
 
 @failing_in_one_line()
 def train(
     annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
     images: Annotated[Path, typer.Argument(help="The folder (or .tar) of its pictures.")],
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="ANNOTATIONS:IMAGES of more pictures; can be repeated."),
+    ] = None,
     val_annotations: Annotated[
         Path | None, typer.Option("--val-annotations", help="Labels to measure AP on.")
     ] = None,
     val_images: Annotated[Path | None, typer.Option("--val-images")] = None,
     network: Annotated[str, typer.Option(help="limbwise or lightweight-openpose.")] = "limbwise",
+    stages: Annotated[
+        int | None, typer.Option(min=0, help="Refinement stages of lightweight-openpose.")
+    ] = None,
     init: Annotated[
-        str | None, typer.Option(help="imagenet, or a checkpoint to go on from.")
+        str | None,
+        typer.Option(help="imagenet, bundled, mobilenet:FILE, or a checkpoint to go on from."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Take up the run in --out.")] = False,
     epochs: Annotated[float, typer.Option(min=0.001)] = 30.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of --epochs.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
     lr: Annotated[float, typer.Option(min=0.0)] = 2e-3,
+    ema: Annotated[float, typer.Option(min=0.0, max=1.0, help="Decay of the average.")] = 0.9995,
     size: Annotated[int, typer.Option(min=32, help="Side of the crops in pixels.")] = 368,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option("--augment", help="NAME=VALUE of train/dice.py, such as mosaic=0; repeat."),
+    ] = None,
+    sigmas: Annotated[
+        Path | None, typer.Option("--sigmas", help="JSON: names of own keypoints to OKS sigmas.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; the best if absent.")] = None,
     amp: Annotated[bool, typer.Option("--amp", help="Compute in bf16.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
+    log_every: Annotated[int, typer.Option("--log-every", min=1, help="Steps.")] = 20,
+    save_every: Annotated[int, typer.Option("--save-every", min=1, help="Steps.")] = 500,
     validate_every: Annotated[
         int, typer.Option("--validate-every", help="Steps; 0: at the end.")
     ] = 0,
@@ -40,32 +66,76 @@ def train(
         "runs/new"
     ),
 ) -> None:
-    """Train a network on COCO keypoint labels; checkpoints and log.jsonl come to lie in --out."""
+    """Train a network on COCO keypoint labels; checkpoints, log.jsonl and TensorBoard in --out."""
     need_torch()
-    from .atomic import check_writable
-    from .train.loop import log_to
     from .train.run import Data, train
+
+    pairs = [(str(annotations), str(images)), *map(_pair, also or [])]
+    labels, places = zip(*pairs, strict=True)
+    data = Data(labels, places, val_annotations, val_images, sigmas)
+    options = {} if stages is None else {"refinement_stages": stages}
+    with _reports(out) as (report, look):
+        made = train(
+            data, out, report, look=look, network=network, options=options, init=init,
+            resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
+            accumulate=accumulate, lr=lr, ema=ema, size=size, settings=_augment(augment or []),
+            device=device, amp=amp, compile=compile_, workers=workers, seed=seed,
+            log_every=log_every, save_every=save_every, validate_every=validate_every,
+        )  # fmt: skip
+    typer.echo(f"{out / 'last.safetensors'}: {made.training}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    annotations, colon, images = text.partition(":")
+    if not colon:
+        raise BadInput(f"--also {text} is not ANNOTATIONS:IMAGES")
+    return annotations, images
+
+
+def _augment(changes: Sequence[str]) -> "Augment":
+    """The settings with some changed: "mosaic=0", "person=0.1,1.2"."""
+    from .train.dice import Augment
+
+    defaults = vars(Augment())
+    changed: dict[str, Any] = {}
+    for text in changes:
+        name, _, value = text.partition("=")
+        try:
+            numbers = tuple(float(part) for part in value.split(","))
+            several = isinstance(defaults[name], tuple)
+            if len(numbers) != (len(defaults[name]) if several else 1):
+                raise ValueError
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"--augment {text}: known are {', '.join(defaults)}") from error
+        changed[name] = numbers if several else numbers[0]
+    return Augment(**changed)
+
+
+@contextmanager
+def _reports(out: Path) -> "Iterator[tuple[Report, Look | None]]":
+    """What is told of a run: a bar on the terminal, log.jsonl, TensorBoard where it is there."""
+    from .atomic import check_writable
+    from .runtime import has
+    from .train.board import board
+    from .train.loop import log_to
 
     out.parent.mkdir(parents=True, exist_ok=True)
     check_writable(out.parent / "log.jsonl")
     out.mkdir(exist_ok=True)
     log = log_to(out / "log.jsonl")
+    chart, look = board(out) if has("tensorboard") else (None, None)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=stderr) as bar:
         task = bar.add_task("steps", total=None)
 
         def report(step: int, figures: dict[str, float]) -> None:
             log(step, figures)
+            if chart:
+                chart(step, figures)
             told = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
             bar.update(task, completed=step, description=told)
 
-        made = train(
-            Data([annotations], [images], val_annotations, val_images), out, report,
-            network=network, init=init, resume=resume, epochs=epochs, batch_size=batch_size,
-            accumulate=accumulate, lr=lr, size=size, device=device, amp=amp, compile=compile_,
-            seed=seed, validate_every=validate_every,
-        )  # fmt: skip
-    typer.echo(f"{out / 'last.safetensors'}: {made.training}")
+        yield report, look
 
 
 @failing_in_one_line()

@@ -23,6 +23,7 @@ from ..skeleton import Skeleton
 from ..view import Image
 from .augment import Batch, augmented
 from .coco import Paths, read
+from .colours import overlaid, warm, wheel
 from .labels import ABSENT, SURE, UNSURE, Fault, Labels
 from .pictures import Progress, load_pictures, unreadable
 from .samples import samples
@@ -153,39 +154,14 @@ def _targets(batch: Batch, n: int, skeleton: Skeleton) -> list[Image]:
     cells = (image.shape[0] // _STRIDE, image.shape[1] // _STRIDE)
     heat = heatmaps(xy, visible, cells, _STRIDE)[0].amax(dim=0).numpy()
     fields = limb_fields(xy, visible, cells, skeleton, _STRIDE)[0].numpy()
-    strongest = np.hypot(*fields.transpose(1, 0, 2, 3)).argmax(axis=0)
-    x, y = np.take_along_axis(fields, strongest[None, None], axis=0)[0]
     weights = [batch.keypoint_weights[n].amin(dim=0), batch.limb_weights[n].amin(dim=0)]
     state = visible[0].numpy().astype(int) * SURE
     people = _with_people(image.copy(), xy[0].numpy(), state, skeleton)
-    drawn = [_warm(heat), _wheel(x, y)]
+    drawn = [warm(heat), wheel(fields)]
     return [people] + [
-        _overlaid(image, colours, masked.numpy())
+        overlaid(image, colours, masked.numpy())
         for colours, masked in zip(drawn, weights, strict=True)
     ]
-
-
-def _warm(heat: NDArray[np.float32]) -> Image:
-    """(h, w) in 0..1 to colours."""
-    return cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.uint8)
-
-
-def _wheel(x: NDArray[np.float32], y: NDArray[np.float32]) -> Image:
-    """Directions (h, w) as hues, lengths as brightness."""
-    hue = np.degrees(np.arctan2(y, x)) % 360 / 2
-    colours = np.stack([hue, np.full_like(hue, 255), 255 * np.hypot(x, y)], axis=2)
-    return cv2.cvtColor(colours.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2BGR).astype(np.uint8)
-
-
-def _overlaid(image: Image, colours: Image, weight: NDArray[np.float32]) -> Image:
-    """Maps (h, w) over a dimmed image; hatched where nothing is learnt."""
-    height, width = image.shape[:2]
-    wide = cv2.resize(colours, (width, height), interpolation=cv2.INTER_NEAREST)
-    learnt = cv2.resize(weight, (width, height), interpolation=cv2.INTER_NEAREST)
-    y, x = np.indices((height, width))
-    hatched = 200 * ((x + y) % 8 < 2) * (1 - learnt)
-    overlaid: Image = (image * 0.4 + wide * 0.8 + hatched[..., None]).clip(0, 255).astype(np.uint8)
-    return overlaid
 
 
 def _html(report: Report, figures: _Figures) -> str:

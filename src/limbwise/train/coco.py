@@ -45,8 +45,8 @@ def read(
         raise BadInput(f"{len(places)} picture folders for {len(files)} label files: 1, or 1 each")
     found = _Found()
     for number, file in enumerate(files):
-        data = _load(file)
-        category = _category(data, file)
+        data = load_json(file)
+        category = keypoint_category(data, file)
         skeleton = skeleton or skeleton_of(category, file, sigmas, default_sigma)
         sources = _sources(category, skeleton, file)
         rows = _add_pictures(found, data["images"], file, places[number % len(places)])
@@ -58,14 +58,14 @@ def read(
 def keypoint_names(annotations: str | Path) -> tuple[str, ...]:
     """The keypoints that a COCO file labels, in its order; BadInput if it is none."""
     path = Path(annotations)
-    return tuple(_category(_load(path), path)["keypoints"])
+    return tuple(keypoint_category(load_json(path), path)["keypoints"])
 
 
 def _paths(paths: Paths) -> list[Path]:
     return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def _load(path: Path) -> Entry:
+def load_json(path: Path) -> Entry:
     try:
         data: Any = json.loads(path.read_bytes())
     except OSError as error:
@@ -80,8 +80,9 @@ def _load(path: Path) -> Entry:
     return checked
 
 
-def _category(data: Entry, path: Path) -> Entry:
-    """The first category with keypoints; the annotations of others are passed over."""
+def keypoint_category(data: Entry, path: Path) -> Entry:
+    """The first category with keypoints, the annotations of others are passed over; BadInput
+    without one."""
     for category in data["categories"]:
         if isinstance(category.get("keypoints"), list):
             found: Entry = category

@@ -172,6 +172,21 @@ def load_lightweight_openpose(
     return network.eval()
 
 
+def load_mobilenet(network: LightweightOpenPose, path: str | Path) -> int:
+    """ImageNet weights of a MobileNet v1 into the trunk, as far as names and shapes agree; how many
+    tensors that are. BadInput if it is none."""
+    state, own = _state_dict(Path(path)), network.state_dict()
+    found = {
+        key: state[key]
+        for key in own
+        if key.startswith("model.") and key in state and state[key].shape == own[key].shape
+    }
+    if not found:
+        raise BadInput(f"{path} does not hold the weights of a MobileNet: nothing in it fits")
+    network.load_state_dict(own | found)
+    return len(found)
+
+
 def _stages(keys: Iterable[str]) -> set[str]:
     """The refinement stages that the keys of a state dict speak of."""
     return {key.split(".")[1] for key in keys if key.startswith("refinement_stages.")}

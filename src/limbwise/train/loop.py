@@ -28,6 +28,7 @@ from .loss import Targets, loss
 Sampler = Callable[[int, int, tuple[int, int]], tuple[Tensor, Targets]]
 Validate = Callable[[Checkpoint], dict[str, float]]
 Report = Callable[[int, dict[str, float]], None]
+Look = Callable[[int, Checkpoint, Sampler], None]
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,17 @@ class Run:
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.processes = distributed.get_world_size() if distributed.is_initialized() else 1
 
-    def train(self, sample: Sampler, validate: Validate | None, report: Report) -> None:
-        """Goes on from the current step to the last; saves, measures and reports on the way."""
+    def train(
+        self,
+        sample: Sampler,
+        validate: Validate | None,
+        report: Report,
+        look: Look | None = None,
+    ) -> None:
+        """Goes on from the current step to the last; saves, measures and reports on the way.
+
+        `look` is shown the averaged network whenever it is saved.
+        """
         forward = self._forward()
         running: dict[str, Tensor] = {}
         count, began = 0, time.perf_counter()
@@ -84,6 +94,8 @@ class Run:
                 report(self.step, figures | {"lr": self._lr(), "pictures_per_second": rate})
                 running, count, began = {}, 0, time.perf_counter()
             self._keep(validate, report)
+            if look and self.rank == 0 and self._is_due(self.recipe.save_every):
+                look(self.step, self.averaged(), sample)
 
     def _forward(self) -> nn.Module:
         network: Any = self.network.train()
@@ -142,17 +154,17 @@ class Run:
                 mean.copy_(now)
 
     def _keep(self, validate: Validate | None, report: Report) -> None:
-        recipe, last = self.recipe, self.step == self.recipe.steps
-        if last or self.step % recipe.save_every == 0:
+        if self._is_due(self.recipe.save_every):
             self.save()
-        if validate and (
-            last or (recipe.validate_every and self.step % recipe.validate_every == 0)
-        ):
+        if validate and self._is_due(self.recipe.validate_every):
             found = validate(self.averaged()) if self.rank == 0 else {}
             report(self.step, found)
             if found.get("AP", -math.inf) > self.best and self.rank == 0:
                 self.best = found["AP"]
                 checkpoints.save(self.averaged(found), self.out / "best.safetensors")
+
+    def _is_due(self, every: int) -> bool:
+        return self.step == self.recipe.steps or bool(every and self.step % every == 0)
 
     def averaged(self, found: dict[str, float] | None = None) -> Checkpoint:
         """The average as a checkpoint, with how it came about."""

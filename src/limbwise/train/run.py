@@ -2,29 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import BadInput
+from ..estimator import MODELS
 from ..runtime import Runtime, has
 from ..skeleton import BODY, COCO, Skeleton
-from . import targets
-from .augment import Batch, augmented
 from .checkpoint import Checkpoint, build, load
 from .coco import keypoint_names, read
 from .dice import Augment
 from .evaluate import evaluate, read_labels
 from .export import PictureModel
+from .feed import feed
 from .labels import Labels
+from .lightweight_openpose import LightweightOpenPose, load_mobilenet
 from .limbwise_network import LimbwiseNetwork, load_imagenet
-from .loop import Recipe, Report, Run, Sampler, Validate, join_processes
-from .loss import Targets
-from .pictures import load_pictures
-from .samples import Samples, samples
+from .loop import Look, Recipe, Report, Run, Validate, join_processes
 
 Paths = Sequence[str | Path]
 
@@ -53,6 +49,7 @@ class Data:
     images: Paths
     val_annotations: str | Path | None = None
     val_images: str | Path | None = None
+    sigmas: str | Path | None = None  # JSON: a name of a keypoint to its OKS sigma
 
 
 def train(
@@ -66,104 +63,83 @@ def train(
     epochs: float = 30.0,
     size: int = 368,
     long_side: int = 640,
+    workers: int | None = None,
     device: str | None = None,
     settings: Augment = Augment(),  # noqa: B008 - frozen
     options: dict[str, Any] | None = None,
+    look: Look | None = None,
     **recipe: Any,
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
-    `init` is None (random), "imagenet" (limbwise's trunk) or a checkpoint; crops are `size` pixels
-    square; `options` go to the network's constructor, `recipe` to `Recipe`. BadInput if files are
-    missing or do not fit together.
+    `init` as in `begin`; crops are `size` pixels square; `options` go to the network's constructor,
+    `recipe` to `Recipe`. BadInput if files are missing or do not fit together.
     """
     here = torch.device(device) if device else join_processes()
     torch.manual_seed(recipe.get("seed", 0))
     labels = _without(read_all(data), data.val_annotations, data.val_images)
     made = begin(network, init, labels.skeleton, size, options or {})
     batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
-    steps = recipe.pop("steps", None) or max(round(epochs * len(labels) / batch_size), 1)
+    pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
+    steps = recipe.pop("steps", None) or max(round(epochs * len(labels) / pictures), 1)
     warmup = min(recipe.pop("warmup", Recipe.warmup), steps // 10)
-    everything = samples(labels, load_pictures(labels, long_side=long_side), here)
     run = Run(made, Recipe(steps, warmup=warmup, **recipe), Path(out), here)
     if resume:
         run.resume()
     Path(out).mkdir(parents=True, exist_ok=True)
-    run.train(
-        sampler(everything, made, size, run.recipe.seed, settings), _validate(data, here), report
-    )
+    batches = feed(labels, made, size, here, seed=run.recipe.seed, settings=settings,
+                   long_side=long_side, workers=workers)  # fmt: skip
+    run.train(batches, _validate(data, here), report, look)
     return run.averaged()
 
 
 def read_all(data: Data) -> Labels:
     """The labels; of people as `TRAINED`, of anything else with the file's own skeleton."""
     human = set(COCO.keypoints) <= set(keypoint_names(data.annotations[0]))
-    return read(list(data.annotations), list(data.images), TRAINED if human else None)
+    return read(
+        list(data.annotations), list(data.images), TRAINED if human else None, sigmas=data.sigmas
+    )
 
 
 def begin(
     network: str, init: str | None, skeleton: Skeleton, size: int, options: dict[str, Any]
 ) -> Checkpoint:
-    """A network to train: fresh, on an ImageNet trunk, or a checkpoint's (which keeps its kind)."""
-    if init and init != "imagenet":
-        made = load(init)
-        if made.description.skeleton != skeleton:
-            raise BadInput(f"{init} finds other keypoints or limbs than the labels have")
-        return made
+    """A network to train; `init` is None (fresh), "imagenet" (limbwise's trunk), "mobilenet:FILE"
+    (the ancestor's trunk), "bundled" or a checkpoint.
+
+    A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers.
+    """
+    if init and init != "imagenet" and not init.startswith("mobilenet:"):
+        path = MODELS / "limbwise.safetensors" if init == "bundled" else init
+        return _from_checkpoint(load(path), skeleton, size, options)
     if network == "lightweight-openpose":
         skeleton = BODY if skeleton == TRAINED else skeleton
     made = build(network, skeleton, size, **options)
     if init == "imagenet":
         if not isinstance(made.network, LimbwiseNetwork):
-            raise BadInput("only limbwise's own network starts from ImageNet")
+            raise BadInput("only limbwise's own network starts from these ImageNet weights")
         load_imagenet(made.network.trunk)
+    elif init:
+        if not isinstance(made.network, LightweightOpenPose):
+            raise BadInput("only lightweight-openpose starts from MobileNet")
+        load_mobilenet(made.network, init.removeprefix("mobilenet:"))
     return made
 
 
-def sampler(
-    everything: Samples, made: Checkpoint, size: int, seed: int, settings: Augment
-) -> Sampler:
-    """Batches by their number: every picture once an epoch, in an order of the epoch's own."""
-    device = everything.keypoints.device
-    side = -(-size // made.traits.multiple) * made.traits.multiple
-    limbs = [everything.skeleton.limbs.index(limb) for limb in made.description.skeleton.limbs]
-
-    def sample(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
-        rank, processes = share
-        mine = range(number * count + rank * count // processes,
-                     number * count + (rank + 1) * count // processes)  # fmt: skip
-        indices = torch.tensor([_in_epoch(place, len(everything), seed) for place in mine])
-        generator = torch.Generator(device)
-        generator.manual_seed((seed * 1_000_003 + number) * 97 + rank)
-        batch = augmented(everything, indices.to(device), (side, side), generator, settings,
-                          stride=made.traits.stride)  # fmt: skip
-        return batch.images, _targets(batch, made, everything.skeleton, limbs)
-
-    return sample
-
-
-def _in_epoch(place: int, count: int, seed: int) -> int:
-    """The picture at a place of the endless row of epochs."""
-    epoch, within = divmod(place, count)
-    return int(_order(epoch, count, seed)[within])
-
-
-@lru_cache(maxsize=2)
-def _order(epoch: int, count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
-    return torch.randperm(count, generator=generator)
-
-
-def _targets(batch: Batch, made: Checkpoint, skeleton: Skeleton, limbs: list[int]) -> Targets:
-    size = batch.weights.shape[-2], batch.weights.shape[-1]
-    stride = made.traits.stride
-    wanted = made.description.skeleton
-    return Targets(
-        targets.heatmaps(batch.keypoints, batch.visible, size, stride),
-        targets.limb_fields(batch.keypoints, batch.visible, size, wanted, stride),
-        batch.keypoint_weights.float(),
-        batch.limb_weights[:, limbs].float(),
-    )
+def _from_checkpoint(
+    old: Checkpoint, skeleton: Skeleton, size: int, options: dict[str, Any]
+) -> Checkpoint:
+    """The same kind of network with all weights that fit; it keeps its skeleton if the labels have
+    its keypoints and limbs."""
+    its = old.description.skeleton
+    if its.keypoints == skeleton.keypoints and set(its.limbs) <= set(skeleton.limbs):
+        skeleton = its
+    kept = {key: value for key, value in old.options.items() if key not in ("keypoints", "limbs")}
+    made = build(old.description.name, skeleton, size, **kept | options)
+    own, weights = made.network.state_dict(), old.network.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    made.network.load_state_dict(own | fitting)
+    return made
 
 
 def in_memory(made: Checkpoint, device: torch.device) -> Runtime:

@@ -1,0 +1,21 @@
+"""The seed's small validation set: the labels of some random pictures with people."""
+
+import argparse
+
+from limbwise.terminal import failing_in_one_line
+from limbwise.train.prepare import subset
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labels", required=True, help="COCO keypoint labels (JSON)")
+    parser.add_argument("--output-name", default="val_subset.json")
+    parser.add_argument("--num-images", type=int, default=250)
+    flags = parser.parse_args()
+    with failing_in_one_line():
+        count = subset(flags.labels, flags.output_name, flags.num_images)
+        print(f"{flags.output_name}: {count} pictures")
+
+
+if __name__ == "__main__":
+    main()

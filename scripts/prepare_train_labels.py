@@ -1,0 +1,24 @@
+"""The seed's preparation: COCO labels to a smaller file with what training reads.
+
+The ancestor wrote a pickle; this is a COCO keypoint file still, and training takes the whole one
+too.
+"""
+
+import argparse
+
+from limbwise.terminal import failing_in_one_line
+from limbwise.train.prepare import prepare
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labels", required=True, help="COCO keypoint labels (JSON)")
+    parser.add_argument("--output-name", default="prepared_train_annotation.json")
+    flags = parser.parse_args()
+    with failing_in_one_line():
+        pictures, people = prepare(flags.labels, flags.output_name)
+        print(f"{flags.output_name}: {pictures} pictures, {people} people with keypoints")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""A run in TensorBoard: its figures, and pictures with what is wanted and what is said."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..view import Image
+from .checkpoint import Checkpoint
+from .colours import overlaid, warm, wheel
+from .loop import Look, Report, Sampler
+
+PICTURES = 4
+
+
+def board(out: Path) -> tuple[Report, Look]:
+    """Functions that write a step's figures and the averaged network's pictures into `out`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(out))
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    def look(step: int, made: Checkpoint, sample: Sampler) -> None:
+        for n, picture in enumerate(wanted_and_said(made, sample)):
+            rgb = np.ascontiguousarray(picture[..., ::-1])
+            writer.add_image(f"wanted, said/{n}", rgb, step, dataformats="HWC")
+        writer.flush()
+
+    return report, look
+
+
+@torch.no_grad()
+def wanted_and_said(made: Checkpoint, sample: Sampler) -> list[Image]:
+    """Of the first training crops: the crop, then heatmaps and limb fields, wanted above said."""
+    pictures, targets = sample(0, PICTURES, (0, 1))
+    device = next(made.network.parameters()).device
+    x = (pictures.to(device).float() - made.traits.mean) * made.traits.scale
+    heat, limbs = made.network.eval()(x)[-2:]
+    heat = heat[:, : targets.heatmaps.shape[1]].amax(dim=1)
+    said = heat.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)
+    wanted = targets.heatmaps.amax(dim=1).cpu().numpy(), targets.limbs.cpu().numpy()
+    drawn = []
+    for n, image in enumerate(pictures.permute(0, 2, 3, 1).cpu().numpy()):
+        rows = [
+            np.hstack([image, overlaid(image, warm(a[n])), overlaid(image, wheel(b[n]))])
+            for a, b in (wanted, said)
+        ]
+        drawn.append(np.vstack(rows))
+    return drawn

@@ -1,0 +1,137 @@
+"""Batches for the loop, by their number: from memory where the pictures fit, else from their files.
+
+The next batch is made while the network learns from this one.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from ..skeleton import Skeleton
+from . import targets
+from .augment import Batch, augmented
+from .checkpoint import Checkpoint
+from .dice import Augment
+from .labels import Labels
+from .loop import Sampler
+from .loss import Targets
+from .pictures import load_pictures, memory
+from .samples import Samples, samples
+
+# Numbers of pictures (N,) to samples that hold them, and their places among these
+Pick = Callable[[Tensor], tuple[Samples, Tensor]]
+
+
+def feed(
+    labels: Labels,
+    made: Checkpoint,
+    size: int,
+    device: torch.device,
+    *,
+    seed: int = 0,
+    settings: Augment = Augment(),  # noqa: B008 - frozen
+    long_side: int = 640,
+    workers: int | None = None,
+    room: int | None = None,
+) -> Sampler:
+    """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch.
+
+    `room` is how many bytes of decoded pictures may be kept (None: half of the device's memory);
+    if they need more, `workers` threads decode each batch's own.
+    """
+    if memory(labels, long_side=long_side) <= (_room(device) if room is None else room):
+        pick = _from_memory(labels, device, long_side, workers)
+    else:
+        pick = _from_files(labels, device, long_side, workers)
+    return _ahead(_sampler(pick, labels, made, size, seed, settings))
+
+
+def _room(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _from_memory(labels: Labels, device: torch.device, long_side: int, workers: int | None) -> Pick:
+    everything = samples(
+        labels, load_pictures(labels, long_side=long_side, workers=workers), device
+    )
+    return lambda indices: (everything, indices % len(everything))
+
+
+def _from_files(labels: Labels, device: torch.device, long_side: int, workers: int | None) -> Pick:
+    """Only a batch's own pictures: the others of a mosaic are of the same batch."""
+
+    def pick(indices: Tensor) -> tuple[Samples, Tensor]:
+        chosen = labels.subset(indices.tolist())
+        some = samples(chosen, load_pictures(chosen, long_side=long_side, workers=workers), device)
+        if not len(some):
+            raise BadInput(f"none of {len(indices)} pictures can be read: {chosen.files[0].name}")
+        return some, torch.arange(len(indices)) % len(some)
+
+    return pick
+
+
+def _sampler(
+    pick: Pick, labels: Labels, made: Checkpoint, size: int, seed: int, settings: Augment
+) -> Sampler:
+    side = -(-size // made.traits.multiple) * made.traits.multiple
+    limbs = [labels.skeleton.limbs.index(limb) for limb in made.description.skeleton.limbs]
+
+    def sample(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
+        rank, processes = share
+        mine = range(number * count + rank * count // processes,
+                     number * count + (rank + 1) * count // processes)  # fmt: skip
+        indices = torch.tensor([_in_epoch(place, len(labels), seed) for place in mine])
+        everything, places = pick(indices)
+        device = everything.keypoints.device
+        generator = torch.Generator(device)
+        generator.manual_seed((seed * 1_000_003 + number) * 97 + rank)
+        batch = augmented(everything, places.to(device), (side, side), generator, settings,
+                          stride=made.traits.stride)  # fmt: skip
+        return batch.images, _targets(batch, made, limbs)
+
+    return sample
+
+
+def _ahead(sample: Sampler) -> Sampler:
+    """The same batches; the one after is begun before this one is given."""
+    pool = ThreadPoolExecutor(1)
+    begun: dict[int, Future[tuple[Tensor, Targets]]] = {}
+
+    def get(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
+        job = begun.pop(number, None) or pool.submit(sample, number, count, share)
+        begun.clear()
+        begun[number + 1] = pool.submit(sample, number + 1, count, share)
+        return job.result()
+
+    return get
+
+
+def _in_epoch(place: int, count: int, seed: int) -> int:
+    """The picture at a place of the endless row of epochs."""
+    epoch, within = divmod(place, count)
+    return int(_order(epoch, count, seed)[within])
+
+
+@lru_cache(maxsize=2)
+def _order(epoch: int, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
+    return torch.randperm(count, generator=generator)
+
+
+def _targets(batch: Batch, made: Checkpoint, limbs: list[int]) -> Targets:
+    size = batch.weights.shape[-2], batch.weights.shape[-1]
+    stride = made.traits.stride
+    wanted: Skeleton = made.description.skeleton
+    return Targets(
+        targets.heatmaps(batch.keypoints, batch.visible, size, stride),
+        targets.limb_fields(batch.keypoints, batch.visible, size, wanted, stride),
+        batch.keypoint_weights.float(),
+        batch.limb_weights[:, limbs].float(),
+    )

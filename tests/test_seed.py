@@ -1,0 +1,139 @@
+"""The seed's training, end to end: prepare, three steps, validate."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from limbwise.errors import BadInput
+from limbwise.skeleton import COCO
+from limbwise.train.checkpoint import load
+from limbwise.train.lightweight_openpose import LightweightOpenPose, load_mobilenet
+from limbwise.train.prepare import prepare, subset
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def people(tmp_path) -> Path:
+    """Six pictures of noise, a person in all but the last, a crowd in the first; the labels."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(1, 7):
+        name = f"{number}.png"
+        cv2.imwrite(str(folder / name), random.integers(0, 256, (64, 80, 3)).astype(np.uint8))
+        images.append({"id": number, "file_name": name, "width": 80, "height": 64, "url": "x" * 99})
+        xy = np.c_[random.uniform(5, 75, 17), random.uniform(5, 59, 17), np.full(17, 2)]
+        person = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0,
+                  "num_keypoints": 17, "keypoints": xy.ravel().tolist(), "area": 3000,
+                  "bbox": [5, 5, 70, 54], "segmentation": [[5, 5, 75, 5, 75, 59]]}  # fmt: skip
+        annotations += [person] * (number < 6)
+    crowd = {"id": 99, "image_id": 1, "category_id": 1, "iscrowd": 1, "num_keypoints": 0,
+             "keypoints": [0] * 51, "area": 100, "bbox": [0, 0, 10, 10],
+             "segmentation": [[0, 0, 10, 0, 10, 10]]}  # fmt: skip
+    category = {"id": 1, "name": "person", "keypoints": list(COCO.keypoints), "skeleton": [[1, 2]]}
+    path = tmp_path / "labels.json"
+    labels = {"images": images, "annotations": [*annotations, crowd], "categories": [category]}
+    path.write_text(json.dumps(labels))
+    return path
+
+
+def run(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / name), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
+
+
+def test_the_seeds_three_steps_run_from_labels_to_ap(people: Path, tmp_path: Path) -> None:
+    done = run("scripts/prepare_train_labels.py", "--labels", people, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("scripts/make_val_subset.py", "--labels", people, "--num-images", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mobilenet = {f"module.{key}": value for key, value in LightweightOpenPose().state_dict().items()
+                 if key.startswith("model.")}  # fmt: skip
+    torch.save({"state_dict": mobilenet | {"module.fc.weight": torch.ones(1000, 9)}},
+               tmp_path / "mobilenet.pth.tar")  # fmt: skip
+    common = ["--train-images-folder", "pictures", "--val-images-folder", "pictures",
+              "--prepared-train-labels", "prepared_train_annotation.json", "--batch-size", 2,
+              "--val-labels", "val_subset.json", "--num-workers", 1, "--log-after", 1,
+              "--epochs", 1, "--size", 64, "--experiment-name"]  # fmt: skip
+    three_stages = ["--num-refinement-stages", 3]
+    last = "{}_checkpoints/last.safetensors".format
+    steps = [
+        ("one", "mobilenet.pth.tar", "--from-mobilenet"),
+        ("two", last("one"), "--weights-only"),
+        ("three", last("two"), "--weights-only", *three_stages),
+    ]
+    for name, checkpoint, *flags in steps:
+        done = run("train.py", *common, name, "--checkpoint-path", checkpoint, *flags, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    made = load(tmp_path / last("three"))
+    assert made.options["refinement_stages"] == 3
+    log = (tmp_path / "three_checkpoints" / "log.jsonl").read_text().splitlines()
+    assert "AP" in json.loads(log[-1])
+    validated = run("val.py", "--labels", "val_subset.json", "--images-folder", "pictures",
+                    "--checkpoint-path", last("three"), cwd=tmp_path)  # fmt: skip
+    assert validated.returncode == 0, validated.stderr
+    resumed = run("train.py", *common, "three", *three_stages, "--checkpoint-path",
+                  "three_checkpoints/last.pth", "--epochs", 2, cwd=tmp_path)  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr
+    assert load(tmp_path / last("three")).training["steps"] > made.training["steps"]
+    wrong = run("train.py", *common, "four", "--checkpoint-path", "mobilenet.pth.tar", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--weights-only" in wrong.stderr.splitlines()[-1]
+
+
+def test_mobilenet_fills_the_trunk_and_nothing_else(tmp_path: Path) -> None:
+    network, donor = LightweightOpenPose(), LightweightOpenPose()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    torch.save({"state_dict": donor.state_dict()}, tmp_path / "a.pth")
+    count = load_mobilenet(network, tmp_path / "a.pth")
+    after, given = network.state_dict(), donor.state_dict()
+    trunk = [key for key in after if key.startswith("model.")]
+    assert count == len(trunk)
+    assert all(torch.equal(after[key], given[key]) for key in trunk)
+    assert all(torch.equal(after[key], before[key]) for key in set(after) - set(trunk))
+    torch.save({"state_dict": {"fc.weight": torch.ones(2)}}, tmp_path / "b.pth")
+    with pytest.raises(BadInput, match="does not hold the weights of a MobileNet"):
+        load_mobilenet(network, tmp_path / "b.pth")
+
+
+def test_prepared_labels_train_alike_and_are_smaller(people: Path, tmp_path: Path) -> None:
+    from limbwise.train.coco import read
+
+    out = tmp_path / "small.json"
+    assert prepare(people, out) == (5, 5)
+    assert out.stat().st_size < people.stat().st_size * 0.9
+    whole = read(people, tmp_path / "pictures").subset(range(5))
+    small = read(out, tmp_path / "pictures")
+    assert small.ids == whole.ids
+    for name in ("keypoints", "state", "boxes", "areas", "regions", "regions_from"):
+        assert np.array_equal(getattr(small, name), getattr(whole, name)), name
+
+
+def test_a_subset_is_whole_pictures_with_people(people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "some.json"
+    assert subset(people, out, 3) == 3
+    some, whole = json.loads(out.read_text()), json.loads(people.read_text())
+    ids = {image["id"] for image in some["images"]}
+    assert len(ids) == 3
+    assert 6 not in ids  # nobody is on it
+    expected = [entry for entry in whole["annotations"] if entry["image_id"] in ids]
+    assert some["annotations"] == expected
+    assert subset(people, out, 50) == 5
+
+
+def test_labels_of_nobody_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    category = {"id": 1, "keypoints": list(COCO.keypoints)}
+    path.write_text(json.dumps({"images": [], "annotations": [], "categories": [category]}))
+    for refuse in (prepare, subset):
+        with pytest.raises(BadInput, match=r"nobody"):
+            refuse(path, tmp_path / "b.json")
+    assert not (tmp_path / "b.json").exists()
