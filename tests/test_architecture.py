@@ -22,6 +22,7 @@ MAY = {
     "decode": {"fields"} | TYPES,
     "runtime": {"fields", "skeleton", "train"} | BASE,
     "track": TYPES,
+    "pipeline": {"estimator", "video", "pose"},
     "estimator": {"decode", "runtime", "view", "fields"} | TYPES | BASE,
     "picture": {"view"} | BASE,
     "film": {"view"} | BASE,

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -20,6 +20,7 @@ import PIL.Image
 import pytest
 from av.stream import Disposition
 
+from limbwise import video
 from limbwise.errors import BadInput
 from limbwise.video import Frame, count, frames, is_live, read_picture
 
@@ -618,6 +619,27 @@ def test_a_stream_runs_on_the_clock_and_its_end_is_no_damage(tmp_path: Path, sit
     given, bad = caught(f"http://{site}/stream")
     assert ([told(frame) for frame in given], bad) == ([k % 12 for k in range(60)], [])
     assert 0 == given[0].time < given[-1].time < 2  # faster than the film would play
+
+
+def test_a_stream_that_drops_is_opened_again_and_its_clock_runs_on(
+    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "a.ts", steady(60))
+    (tmp_path / "stream").write_bytes(path.read_bytes())
+    monkeypatch.setattr(video, "PAUSE", 0.05)
+    bad: list[str] = []
+    given = []
+    url = f"http://{site}/broken/stream"
+    for frame in frames(url, on_bad=lambda error: bad.append(str(error)), patience=0.5):
+        given.append(frame)
+        if len(given) == 60:  # half a film each time
+            (tmp_path / "stream").unlink()
+    assert len(given) >= 60
+    assert all(a.time <= b.time for a, b in pairwise(given))
+    assert any("stopped after frame" in line for line in bad)
+    assert any("it is tried again for 0.5 s" in line for line in bad)
+    with pytest.raises(BadInput, match="404"):  # what never was there is not waited for
+        list(frames(f"http://{site}/none", patience=60))
 
 
 def test_a_line_that_goes_dead_is_told(tmp_path: Path, site: str) -> None:

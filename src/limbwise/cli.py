@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +23,9 @@ from .cli_train import check_data, train
 from .draw import draw
 from .errors import BadInput
 from .estimator import load
+from .pipeline import Stats, flow
 from .pose import Pose
-from .terminal import complain, failing_in_one_line, progress
+from .terminal import complain, failing_in_one_line, progress, stderr
 from .track import Tracker
 from .video import Frame, count, frames, is_live
 from .writers import Result, open_writer
@@ -97,7 +98,9 @@ def run(
     format: Annotated[  # noqa: A002 - the option's name
         Format, typer.Option("--format", help="How --json is written.")
     ] = Format.jsonl,
-    show: Annotated[bool, typer.Option("--show", help="A window; Esc closes it.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="A window: Esc quits, p pauses, space steps, s saves.")
+    ] = False,
     boxes: Annotated[bool, typer.Option("--boxes", help="Draw a box round each person.")] = False,
     track: Annotated[bool, typer.Option("--track", help="Give people ids that stay.")] = False,
     smooth: Annotated[bool, typer.Option("--smooth", help="Calm the keypoints; tracks.")] = False,
@@ -105,6 +108,13 @@ def run(
     min_score: Annotated[
         float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
     ] = 0.15,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="At the end: rate, latency, frames dropped.")
+    ] = False,
+    patience: Annotated[
+        float,
+        typer.Option("--patience", min=0.0, help="Seconds that a broken stream is tried again."),
+    ] = 60.0,
 ) -> None:
     """Find the people in SOURCE; JSON lines to stdout unless --save, --json or --show."""
     estimate = load(
@@ -117,12 +127,19 @@ def run(
     with ExitStack() as stack:
         outputs = _outputs(stack, save, json_path, format.value, show, boxes)
         bad: list[BadInput] = []
-        frames_ = frames(sources if len(sources) > 1 else sources[0], on_bad=_reporter(bad))
+        frames_ = frames(
+            sources if len(sources) > 1 else sources[0], on_bad=_reporter(bad), patience=patience
+        )
         quiet = json_path == "-" and sys.stdout.isatty()
+        live = is_live(sources) and "-" not in sources  # whoever sends to stdin can wait
         total = None if quiet or is_live(sources) else count(sources)
         follow = _follower(smooth) if track or smooth else lambda frame, poses: poses
-        for frame in progress(frames_, total, "frames", quiet):
-            if not outputs(frame, follow(frame, estimate(frame.image))):
+        taken = Stats()
+        if stats:
+            stack.callback(lambda: stderr.print(str(taken), highlight=False))
+        seen = stack.enter_context(closing(flow(frames_, estimate, live=live, stats=taken)))
+        for frame, poses in progress(seen, total, "frames", quiet):
+            if not outputs(frame, follow(frame, poses)):
                 break
     if bad:
         raise typer.Exit(2)

@@ -9,9 +9,10 @@ import numpy as np
 from . import runtime as runtimes
 from .decode import decode
 from .errors import BadInput
+from .fields import Fields
 from .pose import Pose
 from .runtime import Runtime
-from .view import Image, fit
+from .view import Image, View, fit
 
 MODELS = Path(__file__).parent / "models"
 BUNDLED = MODELS / "limbwise.onnx"
@@ -54,11 +55,18 @@ class Estimator:
             fields = self.runtime(np.stack(inputs))
         else:
             fields = [self.runtime(picture[None])[0] for picture in inputs]
-        skeleton = self.runtime.description.skeleton
-        return [
-            [pose.moved(view.back) for pose in self._best(decode(said, skeleton, **self.options))]
-            for said, view in zip(fields, views, strict=True)
-        ]
+        return list(map(self.read, fields, views))
+
+    def look(self, image: Image) -> tuple[Fields, View]:
+        """The first half of the way: what the network says of an image, and where that is in it."""
+        _check(image)
+        picture, view = fit(image, self.height, self.runtime.description.multiple)
+        return self.runtime(picture[None])[0], view
+
+    def read(self, said: Fields, view: View) -> list[Pose]:
+        """The second half: the poses in it, best first, in the image's pixels."""
+        people = decode(said, self.runtime.description.skeleton, **self.options)
+        return [pose.moved(view.back) for pose in self._best(people)]
 
     def _best(self, poses: list[Pose]) -> list[Pose]:
         return [pose for pose in poses if pose.score >= self.min_score][: self.max_people]

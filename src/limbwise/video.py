@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ Images = Generator[Image, None, None]
 
 PICTURES = ".jpg .jpeg .jfif .png .apng .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .avif .heic"
 VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .3gp"
+PAUSE = 0.5  # seconds before a broken stream is opened again, the first time
 _FILES = (PICTURES + " " + VIDEOS).split()
 _URL = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://", re.IGNORECASE)
 
@@ -58,18 +59,20 @@ def frames(
     raw_size: tuple[int, int] | None = None,
     fps: float | None = None,
     stdin: BinaryIO | None = None,
+    patience: float = 0.0,
 ) -> Iterator[Frame]:
     """The frames of a file, folder, glob pattern, URL, camera number, "-" or several of these.
 
     A source that cannot be read is BadInput; among several it goes to `on_bad`, if given, and
     the next follows. A video that breaks off gives what it has, then goes the same way. "-" reads
-    `stdin`: JPEGs one after another, or BGR24 of `raw_size` (width, height), `fps` a second.
+    `stdin`: JPEGs one after another, or BGR24 of `raw_size` (width, height), `fps` a second. A
+    stream that breaks off is opened again, at growing intervals, for `patience` seconds.
     """
     report, index = on_bad or _refuse, 0
     items, several = _items(source)
     for item in items:
         try:
-            with closing(_shots(item, report, stdin, raw_size, fps)) as shots:
+            with closing(_shots(item, report, stdin, raw_size, fps, patience)) as shots:
                 for image, time in shots:
                     path = Path(str(item)) if time is None else None
                     yield Frame(image, index if time is None else time, index, _name(item), path)
@@ -174,6 +177,7 @@ def _shots(
     stdin: BinaryIO | None,
     raw_size: tuple[int, int] | None,
     fps: float | None,
+    patience: float,
 ) -> Shots:
     match _kind(item):
         case "camera":
@@ -182,6 +186,8 @@ def _shots(
             return _timed(_raw(stdin or sys.stdin.buffer, raw_size, report), fps)
         case "stdin":
             return _timed(_jpegs(stdin or sys.stdin.buffer, report), fps)
+        case "url" if is_live(item) and patience:
+            return _persistent(str(item), report, patience)
         case "url":
             return film_shots(str(item), _name(item), is_live(item), report)
     path = Path(str(item))
@@ -189,6 +195,29 @@ def _shots(
     if _is_picture(path):
         return _pictures(path, report)
     return film_shots(path, str(path), False, report)
+
+
+def _persistent(url: str, report: Report, patience: float) -> Shots:
+    """A stream and, when it ends or breaks off, the same again; the clock runs on.
+
+    Pauses grow from half a second to 30; after `patience` seconds without a picture it is over.
+    """
+    began, last, pause = None, monotonic(), PAUSE
+    while True:
+        try:
+            for image, _ in film_shots(url, _name(url), True, report):
+                last, pause = monotonic(), PAUSE
+                began = last if began is None else began
+                yield image, last - began
+        except BadInput:
+            if began is None:
+                raise
+        if monotonic() + pause - last > patience:
+            break
+        if pause == PAUSE:
+            report(BadInput(f"{_name(url)} has ended: it is tried again for {patience:g} s"))
+        sleep(pause)
+        pause = min(2 * pause, 30.0)
 
 
 def _is_picture(path: Path) -> bool:

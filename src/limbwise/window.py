@@ -2,10 +2,12 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, Self
 
 import cv2
 
+from .atomic import replacing
 from .errors import BadInput
 from .view import Image
 
@@ -17,7 +19,8 @@ def display_is_there() -> bool:
 
 
 class Window:
-    """Opens with the first picture; Esc, q or its button closes it. BadInput where none opens."""
+    """Opens with the first picture; Esc, q or its button closes it, p pauses and goes on, space
+    shows the next picture only, s saves the one that is shown. BadInput where none opens."""
 
     def __init__(self, title: str = "limbwise") -> None:
         if not display_is_there():
@@ -34,6 +37,7 @@ class Window:
             raise BadInput(f"no window can be opened here ({error}): use --save instead") from error
         pygame.display.set_caption(title)
         self._screen: Any = None
+        self._paused = False
 
     def show(self, image: Image) -> bool:
         """Puts (H, W, 3) BGR on the screen; False once the user has closed the window."""
@@ -48,18 +52,36 @@ class Window:
         self._screen.fill((0, 0, 0))
         self._screen.blit(surface, ((room[0] - fitted[0]) // 2, (room[1] - fitted[1]) // 2))
         self._pygame.display.flip()
-        return not self._closed()
+        return self._go_on(image)
 
-    def _closed(self) -> bool:
+    def _go_on(self, image: Image) -> bool:
+        """Answers keys, for as long as it is paused; False once the window is closed."""
         game = self._pygame
-        return any(
-            event.type == game.QUIT
-            or (event.type == game.KEYDOWN and event.key in (game.K_ESCAPE, game.K_q))
-            for event in game.event.get()
-        )
+        stepped = False
+        while True:
+            for event in game.event.get():
+                key = event.key if event.type == game.KEYDOWN else None
+                if event.type == game.QUIT or key in (game.K_ESCAPE, game.K_q):
+                    return False
+                if key == game.K_s:
+                    _save(image)
+                stepped |= key == game.K_SPACE
+                self._paused = (self._paused ^ (key == game.K_p)) or key == game.K_SPACE
+            if stepped or not self._paused:
+                return True
+            game.time.wait(20)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pygame.display.quit()
+
+
+def _save(image: Image) -> None:
+    """As limbwise-1.png in the working folder, or the next number that is free."""
+    number = 1
+    while (path := Path(f"limbwise-{number}.png")).exists():
+        number += 1
+    with replacing(path) as temporary:
+        cv2.imwrite(str(temporary), image)
