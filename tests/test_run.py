@@ -1,6 +1,9 @@
 """From label files to a model that finds what they label."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -181,6 +184,19 @@ def test_what_is_wanted_is_shown_beside_what_is_said(tmp_path) -> None:
     assert cell.mean() > 0.4 * dimmed.sum(axis=2).mean() + 100  # bright where a keypoint is
 
 
+def test_two_processes_train_together_and_one_tells(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 4, 0)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29531", "-m", "limbwise", "train", str(labels)]
+    command += [str(labels.parent), "--size", "64", "--batch-size", "4", "--steps", "2"]
+    command += ["--log-every", "1", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2]
+
+
 def test_the_trunk_starts_from_imagenet() -> None:
     fresh, pretrained = (begin("limbwise", init, BODY, 64, {}) for init in (None, "imagenet"))
     one, other = (made.network.state_dict() for made in (fresh, pretrained))
@@ -203,6 +219,7 @@ def test_bad_input_to_training_is_one_line(tmp_path, capsys) -> None:
         ([str(labels), str(labels.parent), "--network", "resnet"], "resnet"),
         ([str(labels), str(labels.parent), "--resume"], "nothing to resume"),
         ([str(labels), str(labels.parent), "--init", str(tmp_path / "cat.txt")], "cat.txt"),
+        ([str(labels), str(labels.parent), "--device", "gpu"], "device gpu is not here"),
         ([str(labels), str(labels.parent), "--init", "mobilenet:cat.pth"], "only lightweight"),
         ([str(labels), str(labels.parent), "--also", "more.json"], "ANNOTATIONS:IMAGES"),
         ([str(labels), str(labels.parent), "--augment", "mosaik=0"], "mosaic"),

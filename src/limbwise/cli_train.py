@@ -1,5 +1,6 @@
 """The training verbs of the command line; PyTorch is imported when one of them runs."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,11 @@ def _augment(changes: Sequence[str]) -> "Augment":
 
 @contextmanager
 def _reports(out: Path) -> "Iterator[tuple[Report, Look | None]]":
-    """What is told of a run: a bar on the terminal, log.jsonl, TensorBoard where it is there."""
+    """What is told of a run: a bar on the terminal, log.jsonl, TensorBoard where it is there; of
+    several processes that torchrun started, the first tells."""
+    if os.environ.get("RANK", "0") != "0":
+        yield lambda step, figures: None, None
+        return
     from .atomic import check_writable
     from .runtime import has
     from .train.board import board

@@ -217,12 +217,18 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def join_processes() -> torch.device:
-    """This process's device; joins the others where torchrun started several."""
-    cuda = torch.cuda.is_available()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if cuda else "gloo")
-    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu")
+def join_processes(device: str | None = None) -> torch.device:
+    """The device asked for, or the best there is; joins the others where torchrun started several,
+    and then takes this process's own GPU. BadInput if it is not here."""
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        kind = f"cuda:{os.environ['LOCAL_RANK']}" if kind == "cuda" else kind
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    try:
+        return torch.empty(0, device=kind).device
+    except (RuntimeError, AssertionError) as error:  # of a build without CUDA
+        raise BadInput(f"device {kind} is not here: cpu and cuda are") from error
 
 
 def log_to(path: Path) -> Report:

@@ -75,7 +75,7 @@ def train(
     `init` as in `begin`; crops are `size` pixels square; `options` go to the network's constructor,
     `recipe` to `Recipe`. BadInput if files are missing or do not fit together.
     """
-    here = torch.device(device) if device else join_processes()
+    here = join_processes(device)
     torch.manual_seed(recipe.get("seed", 0))
     labels = _without(read_all(data), data.val_annotations, data.val_images)
     made = begin(network, init, labels.skeleton, size, options or {})
