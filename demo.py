@@ -25,9 +25,9 @@ def main() -> int:
         parser.error("give either --video or --images")
     sources = flags.images or [flags.video]
     model = ["--model", flags.checkpoint_path] if flags.checkpoint_path else []
-    follow = ["--track"] * bool(flags.track and flags.video)
-    calm = ["--smooth"] * bool(flags.smooth and flags.track and flags.video)
-    args = ["run", *sources, *model, "--size", str(flags.height_size), *follow, *calm]
+    follow = "--track" if flags.track else "--no-track"
+    calm = "--smooth" if flags.smooth else "--no-smooth"
+    args = ["run", *sources, *model, "--size", str(flags.height_size), follow, calm]
     if display_is_there():
         return exit_code([*args, "--show"])
     out = Path("out") / ("demo.mp4" if flags.video else "demo")

@@ -102,8 +102,12 @@ def run(
         bool, typer.Option("--show", help="A window: Esc quits, p pauses, space steps, s saves.")
     ] = False,
     boxes: Annotated[bool, typer.Option("--boxes", help="Draw a box round each person.")] = False,
-    track: Annotated[bool, typer.Option("--track", help="Give people ids that stay.")] = False,
-    smooth: Annotated[bool, typer.Option("--smooth", help="Calm the keypoints; tracks.")] = False,
+    track: Annotated[
+        bool, typer.Option("--track/--no-track", help="In videos: give people ids that stay.")
+    ] = True,
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--no-smooth", help="Calm the keypoints of the tracked.")
+    ] = True,
     max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
     min_score: Annotated[
         float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
@@ -133,7 +137,7 @@ def run(
         quiet = json_path == "-" and sys.stdout.isatty()
         live = is_live(sources) and "-" not in sources  # whoever sends to stdin can wait
         total = None if quiet or is_live(sources) else count(sources)
-        follow = _follower(smooth) if track or smooth else lambda frame, poses: poses
+        follow = _follower(smooth) if track else lambda frame, poses: poses
         taken = Stats()
         if stats:
             stack.callback(lambda: stderr.print(str(taken), highlight=False))
