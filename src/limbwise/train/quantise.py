@@ -1,0 +1,204 @@
+"""A checkpoint to int8, written only if it still finds everybody.
+
+checkpoint -> ONNX -> NNCF, with pictures to learn the ranges from -> measured before and after
+
+The first and last layers stay in float: there the picture's and the maps' precision is at stake.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import runtime as runtimes
+from ..atomic import replacing
+from ..errors import BadInput
+from ..estimator import Estimator
+from ..picture import read_picture
+from ..pose import oks
+from ..runtime import KEY, Runtime, has
+from ..view import Image, fit
+from .evaluate import evaluate
+from .export import to_onnx
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`measure` is AP, or OKS with the float network's own poses; before and after in per cent."""
+
+    measure: str
+    before: float
+    after: float
+
+    @property
+    def drop(self) -> float:
+        return self.before - self.after
+
+
+def quantise(
+    checkpoint: str | Path,
+    out: str | Path,
+    calibration: str | Path,
+    annotations: str | Path | None = None,
+    *,
+    max_drop: float = 0.5,
+    height: int | None = None,
+    limit: int = 300,
+) -> Outcome:
+    """Writes `out` (.xml with its .bin, or .onnx with QDQ nodes) in int8.
+
+    `calibration` is a folder of pictures, of which the first `limit` count; with `annotations` of
+    them AP is measured, else how well the float network's poses are kept. BadInput, and nothing
+    written, if the drop is more than `max_drop` per cent: then it names the layers that hurt most.
+    """
+    out = Path(out)
+    if out.suffix not in (".onnx", ".xml"):
+        raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
+    if not has("nncf"):
+        raise BadInput("NNCF is missing: pip install 'limbwise[int8]'")
+    files = _pictures(Path(calibration))[:limit]
+    plain = to_onnx(checkpoint, height)
+    with replacing(out) as path, replacing(out.with_suffix(".bin")):
+        float_path = path.with_name(f"{path.stem}.float.onnx")
+        try:
+            float_path.write_bytes(plain)
+            before = runtimes.openvino(float_path, precision="f32")
+            inputs = _fitted(files, before, height)
+            _write(plain, inputs, path)
+            outcome = _measured(before, _runtime(path), files, annotations, height)
+            if not outcome.drop <= max_drop:
+                raise BadInput(
+                    f"{out} was not written: int8 takes {outcome.drop:.2f} {outcome.measure}, more "
+                    f"than {max_drop:g}; least is kept before {_worst(float_path, inputs[0])}"
+                )
+        finally:
+            float_path.unlink(missing_ok=True)
+    return outcome
+
+
+def _pictures(folder: Path) -> list[Path]:
+    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
+    if not files:
+        raise BadInput(f"the folder {folder} holds no pictures to learn the ranges from")
+    return files
+
+
+def _fitted(files: Sequence[Path], runtime: Runtime, height: int | None) -> list[Image]:
+    """Inputs (1, h, w, 3)."""
+    rows, multiple = height or runtime.description.height, runtime.description.multiple
+    return [fit(read_picture(file), rows, multiple)[0][None] for file in files]
+
+
+def _write(plain: bytes, inputs: list[Image], path: Path) -> None:
+    """Quantises with NNCF's statistics over the inputs; ONNX stays ONNX."""
+    import nncf
+    import onnx
+    import openvino as ov
+
+    nncf.set_log_level(logging.ERROR)
+    model = ov.Core().read_model(plain)
+    onnx_too = path.suffix == ".onnx"
+    names = [name.removesuffix("/WithoutBiases") if onnx_too else name for name in _ends(model)]
+    kept = nncf.IgnoredScope(names=names)
+    how: dict[str, Any] = {"subset_size": len(inputs), "ignored_scope": kept}
+    if onnx_too:
+        source = onnx.load_from_string(plain)
+        name = source.graph.input[0].name
+        onnx.save(nncf.quantize(source, nncf.Dataset(inputs, lambda x: {name: x}), **how), path)
+        return
+    text = model.get_rt_info(["framework", KEY]).astype(str)
+    quantised = nncf.quantize(model, nncf.Dataset(inputs), **how)
+    quantised.set_rt_info(text, [KEY])
+    ov.save_model(quantised, path, compress_to_fp16=True)
+
+
+def _ends(model: Any) -> list[str]:
+    """The names of the first convolution, and of those that nothing but arithmetic follows."""
+    first = next(op for op in model.get_ordered_ops() if op.get_type_name() in CONVOLUTIONS)
+    ends, waiting = {first.get_friendly_name()}, [result.input_value(0) for result in model.results]
+    while waiting:
+        op = waiting.pop().get_node()
+        if op.get_type_name() in CONVOLUTIONS:
+            ends.add(op.get_friendly_name())
+        elif op.get_type_name() != "Constant":
+            waiting += [port.get_source_output() for port in op.inputs()]
+    return sorted(ends)
+
+
+def _runtime(path: Path) -> Runtime:
+    if path.suffix == ".onnx" and has("onnxruntime"):
+        return runtimes.onnx(path)
+    return runtimes.openvino(path, precision="f32")
+
+
+def _measured(
+    before: Runtime, after: Runtime, files: list[Path], annotations: str | Path | None,
+    height: int | None,
+) -> Outcome:  # fmt: skip
+    if annotations is None:
+        return Outcome("OKS", 100.0, 100 * _kept(before, after, files, height))
+    folder, count = files[0].parent, len(files)
+    ap = [
+        100 * evaluate(each, annotations, folder, height=height, limit=count)[0]["AP"]
+        for each in (before, after)
+    ]
+    return Outcome("AP", *ap)
+
+
+def _kept(before: Runtime, after: Runtime, files: Iterable[Path], height: int | None) -> float:
+    """The mean OKS between the poses of `before` and the best-fitting ones of `after`; 0 for whom
+    it misses, 1 if there is nobody."""
+    estimates = [Estimator(each, height=height, min_score=0.15) for each in (before, after)]
+    kept = []
+    for file in files:
+        truth, found = (estimate(read_picture(file)) for estimate in estimates)
+        for pose in truth:
+            left, top, right, bottom = pose.box
+            area = max((right - left) * (bottom - top) * 0.5, 1.0)
+            kept.append(max(oks(pose, found, area), default=0.0))
+    return float(np.mean(kept)) if kept else 1.0
+
+
+def _worst(model: Path, image: Image, count: int = 5) -> str:
+    errors = sorted(layer_errors(model, image).items(), key=lambda each: -each[1])
+    return ", ".join(f"{name} ({error:.0%})" for name, error in errors[:count])
+
+
+def layer_errors(model: Path, image: Image) -> dict[str, float]:
+    """For each convolution of a float model how much of what it is given, on an input (1, h, w, 3),
+    256 steps over its range do not keep: the mean over channels of 1 - r^2.
+
+    From the float model alone: OpenVINO computes an int8 model wrongly once inner outputs are
+    asked for (docs/log.md).
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    network = core.read_model(model)
+    layers = [op for op in network.get_ordered_ops() if op.get_type_name() in CONVOLUTIONS]
+    for op in layers:
+        op.input_value(0).get_tensor().add_names({f"into {op.get_friendly_name()}"})
+    network.add_outputs([op.input_value(0) for op in layers])
+    compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled(image)
+    names = [op.get_friendly_name() for op in layers]
+    return {name: _lost(results[f"into {name}"][0]) for name in names}
+
+
+def _lost(maps: NDArray[np.float32]) -> float:
+    """Of maps (C, h, w), rounded to 256 values between their least and their greatest."""
+    a = maps.reshape(len(maps), -1).astype(np.float64)
+    step = max(float(np.ptp(a)), 1e-12) / 255
+    b = np.round((a - a.min()) / step) * step
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    squares = (a * a).sum(axis=1) * (b * b).sum(axis=1)
+    alive = (a * a).sum(axis=1) > 1e-9
+    explained = (a * b).sum(axis=1) ** 2 / np.maximum(squares, 1e-30)
+    return float(1 - explained[alive].mean()) if alive.any() else 0.0

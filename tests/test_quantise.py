@@ -1,0 +1,94 @@
+"""int8 says what float says, or is not written."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from conftest import REFERENCE, VAL, needs_reference, needs_val
+from limbwise import runtime
+from limbwise.cli import exit_code
+from limbwise.errors import BadInput
+from limbwise.estimator import SAMPLE
+from limbwise.picture import read_picture
+from limbwise.train.export import to_onnx
+from limbwise.train.lightweight_openpose import LightweightOpenPose
+from limbwise.train.quantise import _lost, layer_errors, quantise
+from limbwise.view import fit
+
+pytest.importorskip("nncf")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """The sample and its mirror image."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sample = read_picture(SAMPLE)
+    cv2.imwrite(str(folder / "1.png"), sample)
+    cv2.imwrite(str(folder / "2.png"), sample[:, ::-1])
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["xml", "onnx"])
+def test_int8_says_what_float_says(ending, checkpoint, photos, tmp_path) -> None:
+    out = tmp_path / f"a.{ending}"
+    quantise(checkpoint, out, photos, height=128, max_drop=100)
+    run = runtime.onnx if ending == "onnx" else runtime.openvino
+    quantised, plain = run(out), runtime.openvino(checkpoint, precision="f32")
+    assert quantised.description.height == 128
+    picture = fit(read_picture(SAMPLE), 128)[0][None]
+    said, truth = (each(picture)[0].heatmaps for each in (quantised, plain))
+    assert np.abs(said - truth).max() > 0  # it is another network
+    assert np.linalg.norm(said - truth) < 0.2 * np.linalg.norm(truth)
+
+
+def test_a_loss_of_people_is_refused_and_the_layers_are_named(checkpoint, photos, tmp_path, capsys):
+    out = tmp_path / "a.xml"
+    out.write_bytes(b"old")
+    args = ["export", str(checkpoint), str(out), "--int8", "--calibration", str(photos)]
+    assert exit_code([*args, "--size", "128", "--max-drop", "-101"]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "was not written: int8 takes" in line
+    assert "Conv" in line
+    assert out.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.xml", "photos"]
+
+
+def test_rounding_hurts_most_where_one_channel_is_far_larger(checkpoint, tmp_path) -> None:
+    alike = np.random.default_rng(0).normal(size=(8, 20, 20)).astype(np.float32)
+    loud = alike * np.array([1000] + [1] * 7, np.float32)[:, None, None]
+    assert _lost(alike) < 1e-3
+    assert _lost(loud) > 0.5
+    path = tmp_path / "a.onnx"
+    path.write_bytes(to_onnx(checkpoint))
+    errors = layer_errors(path, fit(read_picture(SAMPLE), 128)[0][None])
+    convolutions = [m for m in LightweightOpenPose().modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(errors) == len(convolutions)
+    assert all(0 <= error <= 1 for error in errors.values())
+
+
+def test_bad_input_is_one_line(checkpoint, photos, tmp_path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="holds no pictures"):
+        quantise(checkpoint, tmp_path / "a.xml", tmp_path / "empty")
+    with pytest.raises(BadInput, match=r"should end in \.onnx"):
+        quantise(checkpoint, tmp_path / "a.tflite", photos)
+    assert exit_code(["export", str(checkpoint), str(tmp_path / "a.xml"), "--int8"]) == 2
+    assert "--calibration" in capsys.readouterr().err
+
+
+@needs_reference
+@needs_val
+def test_people_are_found_in_int8(tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for file in sorted((VAL / "images").iterdir())[:6]:
+        shutil.copy(file, folder)
+    weights = REFERENCE / "lightweight-openpose.pth"
+    outcome = quantise(weights, tmp_path / "a.xml", folder, height=256, max_drop=10)
+    assert outcome.measure == "OKS"
+    assert 90 < outcome.after < 100
