@@ -98,8 +98,8 @@ def _need_serve() -> None:
 
 
 def _check_token(host: str, token: str | None, closed: bool) -> None:
-    if token is not None and not token.strip():
-        raise BadInput("the token is empty: choose one, or leave out --token and LIMBWISE_TOKEN")
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise BadInput("the token (--token or LIMBWISE_TOKEN) must be ASCII, without spaces")
     if not token and not closed:
         raise BadInput(
             f"{host} is open to other machines: give a --token (or LIMBWISE_TOKEN), or say --public"

@@ -7,6 +7,7 @@ The event loop only moves bytes: pictures are decoded, looked at and drawn in th
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -109,6 +110,7 @@ def run(app: Starlette, listening: socket.socket, limits: Limits) -> None:
 
 def server(app: Starlette, limits: Limits) -> uvicorn.Server:
     """The server of the application; it takes no message of a stream that is over the limit."""
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
     return uvicorn.Server(
         uvicorn.Config(
             app, http="h11", ws="websockets-sansio", ws_max_size=limits.bytes, log_level="warning",
@@ -116,6 +118,11 @@ def server(app: Starlette, limits: Limits) -> uvicorn.Server:
             proxy_headers=False, ws_per_message_deflate=False,
         )
     )  # fmt: skip
+
+
+def _is_fault(entry: logging.LogRecord) -> bool:
+    """uvicorn calls it an error of ours if a stream is refused with a status, as ASGI provides."""
+    return "without completing handshake" not in entry.getMessage()
 
 
 class _Server:

@@ -55,7 +55,7 @@ function askForToken() {
   return new Promise((done, fail) => {
     door.onclose = () => {
       if (!$("token").value) return fail(new Refusal("This server asks for a token. Reload the page to enter it."));
-      sessionStorage.setItem(KEY, $("token").value);
+      sessionStorage.setItem(KEY, $("token").value.replace(/[^!-~]/g, "?"));  // others cannot be sent
       done();
     };
   });
