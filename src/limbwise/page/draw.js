@@ -67,14 +67,17 @@ function capsule(context, [x, y], [x2, y2], radius, colour) {
   context.fill();
 }
 
-function drawLabel(context, style, { id, box }) {
+// Above the head: what of a person is topmost.
+function drawLabel(context, style, { id, points, box, size }) {
   if (id === null) return;
   const { width, height } = context.canvas;
   const tall = Math.min(Math.max(Math.min(width, height) / 28, 15), 60);
   context.font = `600 ${0.72 * tall}px system-ui, sans-serif`;
   const wide = Math.max(context.measureText(id).width + 0.8 * tall, tall);
-  const left = Math.min(Math.max((box[0] + box[2] - wide) / 2, 0), width - wide);
-  const top = Math.max(box[1] - 1.7 * tall, 0);
+  const head = points.filter((at) => at && at[1] < box[1] + 0.12 * size).map((at) => at[0]);
+  const middle = head.reduce((sum, x) => sum + x, 0) / head.length;
+  const left = Math.min(Math.max(middle - wide / 2, 0), width - wide);
+  const top = Math.max(box[1] - 0.06 * size - 1.4 * tall, 0);
   context.beginPath();
   context.roundRect(left, top, wide, tall, tall / 2);
   context.fillStyle = style.ids[id % style.ids.length];

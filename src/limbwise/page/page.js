@@ -3,7 +3,7 @@
 import { drawPeople, visible } from "./draw.js";
 import { Live } from "./live.js";
 
-const MOST_RECORDS = 20000;  // of a stream, kept for "Save the JSON"
+const MOST_RECORDS = 20000;  // of a stream, kept for "Save JSON"
 const LONGEST = 4096;        // side of the canvas; phones have no larger ones
 const KEY = "limbwise.token";
 
