@@ -60,8 +60,9 @@ def until(happened) -> None:
 
 
 def gauge(site: Site, name: str) -> float:
-    text = site.ask("/metrics").body.decode()
-    return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)[1])
+    """A figure of /metrics; 0 where there was nothing to count yet."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", site.ask("/metrics").body.decode(), re.M)
+    return float(found[1]) if found else 0.0
 
 
 # Pictures.
@@ -413,6 +414,19 @@ def test_the_newest_frame_wins() -> None:
         assert gate.seen == 2
         with pytest.raises(TimeoutError):
             socket.recv(timeout=0.3)
+
+
+def test_a_stream_that_waits_for_a_worker_is_answered_with_the_newest_frame() -> None:
+    gate, answers = Gate(), []
+    with serving([seeing(gate)]) as site, stream(site) as socket:
+        thread = posting(site, answers)  # somebody else's picture has the only worker
+        gate.await_seen(1)
+        for step in range(5):
+            socket.send(encoded(scene(40 + 20 * step)))
+        until(lambda: gauge(site, 'limbwise_frames_total{what="skipped"}') == 4)
+        gate.open()
+        thread.join()
+        assert json.loads(socket.recv(timeout=20))["frame"] == 4
 
 
 def test_a_broken_frame_is_told_and_the_stream_goes_on(small) -> None:

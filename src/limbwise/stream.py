@@ -6,10 +6,9 @@ a newer picture takes it over. The answer's `frame` says which of the sent pictu
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -25,23 +24,29 @@ from .writers import Result, record
 UNSUPPORTED, POLICY = 1003, 1008  # RFC 6455, section 7.4.1
 
 
-@dataclass
 class _Inbox:
-    """The newest picture, its number and its time; `fresh` while nobody has taken it."""
+    """One place for the newest picture, its number and its time; filled by the event loop, emptied
+    by the worker that begins with it."""
 
-    picture: bytes = b""
-    number: int = -1
-    time: float = 0.0
-    fresh: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self) -> None:
+        self.fresh = asyncio.Event()  # set by each picture
+        self._newest: tuple[int, float, bytes] | None = None
+        self._count = 0
+        self._lock = threading.Lock()
 
-    def put(self, picture: bytes) -> None:
-        self.picture, self.number, self.time = picture, self.number + 1, time.monotonic()
+    def put(self, picture: bytes) -> bool:
+        """True if it takes the place of another."""
+        with self._lock:
+            skipped = self._newest is not None
+            self._newest = self._count, time.monotonic(), picture
+        self._count += 1
         self.fresh.set()
+        return skipped
 
-    async def take(self) -> tuple[bytes, int, float]:
-        await self.fresh.wait()
-        self.fresh.clear()
-        return self.picture, self.number, self.time
+    def take(self) -> tuple[int, float, bytes] | None:
+        with self._lock:
+            newest, self._newest = self._newest, None
+        return newest
 
 
 class Stream:
@@ -82,24 +87,31 @@ class Stream:
             if message.get("bytes") is None:
                 await self._socket.close(UNSUPPORTED, "pictures are sent as binary messages")
                 return
-            if self._inbox.fresh.is_set():
+            if self._inbox.put(message["bytes"]):
                 self._count("skipped")
-            self._inbox.put(message["bytes"])
 
     async def _answer(self) -> None:
         while True:
-            picture, number, at = await self._inbox.take()
-            job = partial(self._find, picture, number, at - self._begin)
-            try:
-                answer, what = await self._workers.run_reserved(job), "answered"
-            except BadInput as error:
-                answer, what = {"frame": number, "error": str(error)}, "refused"
-            self._count(what)
-            await self._socket.send_text(json.dumps(answer, separators=(",", ":")))
+            await self._inbox.fresh.wait()
+            self._inbox.fresh.clear()
+            answer = await self._workers.run_reserved(self._find)
+            if answer:
+                self._count("refused" if "error" in answer else "answered")
+                await self._socket.send_text(json.dumps(answer, separators=(",", ":")))
 
-    def _find(self, picture: bytes, number: int, at: float, estimate: Estimator) -> dict[str, Any]:
-        """In a worker's thread; one at a time, so that the tracker sees the pictures in order."""
-        image = read_picture(picture, f"frame {number}", max_pixels=self._limits.pixels)
+    def _find(self, estimate: Estimator) -> dict[str, Any] | None:
+        """The answer to the picture that is the newest now, when a worker is free; None if an
+        earlier turn took it. In the worker's thread, one turn at a time: the tracker sees the
+        pictures in order."""
+        newest = self._inbox.take()
+        if newest is None:
+            return None
+        number, at, picture = newest
+        at -= self._begin
+        try:
+            image = read_picture(picture, f"frame {number}", max_pixels=self._limits.pixels)
+        except BadInput as error:
+            return {"frame": number, "error": str(error)}
         poses = self._tracker.update(estimate(image), at)
         height, width = image.shape[:2]
         return record(Result("stream", number, at, width, height, poses))
