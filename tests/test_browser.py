@@ -253,8 +253,17 @@ def test_a_video_is_played_with_ids(page, tmp_path) -> None:
         container.mux(track.encode())
     page.drop(path.read_bytes(), "walk.webm", "video/webm")
     page.until(lambda: page.text("people") == "1")
-    with_ids = page.pixels()
-    assert with_ids.shape == IMAGE.shape
+    colour = page.site.ask("/v1/about").json["style"]["ids"][1]
+    label = np.array([int(colour[n : n + 2], 16) for n in (5, 3, 1)])  # of the first person
+
+    def labelled() -> int:
+        return int((np.abs(page.pixels().astype(int) - label).max(axis=2) < 3).sum())
+
+    page.click("#play")
+    assert labelled() > 50
+    page.click("#ids")
+    assert labelled() < 5
+    page.click("#ids")
 
 
 def test_every_control_has_a_name_and_can_be_reached_by_keyboard(page) -> None:

@@ -180,7 +180,7 @@ function stream(text) {
 function streamed(image, result) {
   if (records.length) show(image, result);
   else present(image, result);
-  records.push(result);
+  if (!video.paused || !records.length) records.push(result);  // not the same picture for ever
   if (records.length > MOST_RECORDS) records.shift();
   const time = performance.now();
   answers = [...answers.filter((at) => at > time - 2000), time];
