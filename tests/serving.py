@@ -1,17 +1,21 @@
 """A server on a free port for tests, and a network that sees what the test says."""
 
 import json
+import re
 import socket
+import struct
 import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from websockets.sync.client import ClientConnection, connect
 
 from conftest import drawn, standing
 from limbwise.estimator import Estimator
@@ -119,3 +123,52 @@ def serving(
         finally:
             running.should_exit = True
             thread.join()
+
+
+class Gate:
+    """Holds the network until it is opened; `seen` counts the inputs that came to it."""
+
+    def __init__(self) -> None:
+        self._open, self.seen = threading.Event(), 0
+
+    def __call__(self, image: np.ndarray) -> None:
+        self.seen += 1
+        assert self._open.wait(20)
+
+    def open(self) -> None:
+        self._open.set()
+
+    def await_seen(self, count: int) -> None:
+        until(lambda: self.seen >= count)
+
+
+def until(happened) -> None:
+    end = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
+
+
+def gauge(site: Site, name: str) -> float:
+    """A figure of /metrics; 0 where there was nothing to count yet."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", site.ask("/metrics").body.decode(), re.M)
+    return float(found[1]) if found else 0.0
+
+
+def stream(site: Site, query: str = "", **how) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{site.port}/v1/stream{query}", proxy=None, **how)
+
+
+def posting(site: Site, answers: list) -> threading.Thread:
+    thread = threading.Thread(
+        target=lambda: answers.append(site.ask("/v1/poses", encoded(scene())).status)
+    )
+    thread.start()
+    return thread
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that breaks off where its pixels begin."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + checked + struct.pack(">I", 1000) + b"IDAT"

@@ -1,68 +1,27 @@
 """The server as its clients see it: over a real socket, with a network that the test controls."""
 
 import base64
-import json
-import os
 import re
-import signal
 import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
-import zlib
 
 import cv2
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
-from conftest import REFERENCE, needs_reference
-from limbwise.estimator import SAMPLE
 from limbwise.guard import Limits
 from limbwise.serve import FILES
 from limbwise.skeleton import BODY
-from limbwise.train.export import export
 from limbwise.writers import Result, record
-from serving import Site, encoded, scene, seeing, serving
+from serving import Gate, Site, bomb, encoded, gauge, posting, scene, seeing, serving, stream, until
 
 
 @pytest.fixture(scope="module")
 def site():
     with serving() as site:
         yield site
-
-
-class Gate:
-    """Holds the network until it is opened; `seen` counts the inputs that came to it."""
-
-    def __init__(self) -> None:
-        self._open, self.seen = threading.Event(), 0
-
-    def __call__(self, image: np.ndarray) -> None:
-        self.seen += 1
-        assert self._open.wait(20)
-
-    def open(self) -> None:
-        self._open.set()
-
-    def await_seen(self, count: int) -> None:
-        until(lambda: self.seen >= count)
-
-
-def until(happened) -> None:
-    end = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.01)
-
-
-def gauge(site: Site, name: str) -> float:
-    """A figure of /metrics; 0 where there was nothing to count yet."""
-    found = re.search(rf"^{re.escape(name)} (\S+)$", site.ask("/metrics").body.decode(), re.M)
-    return float(found[1]) if found else 0.0
 
 
 # Pictures.
@@ -176,13 +135,6 @@ def test_a_length_that_promises_more_than_comes_ends_in_408(small) -> None:
     assert small.ask("/v1/poses", encoded(scene())).status == 200  # it serves on
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that breaks off where its pixels begin."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + checked + struct.pack(">I", 1000) + b"IDAT"
-
-
 def test_a_decompression_bomb_is_413_by_its_header(site, small) -> None:
     answer = site.ask("/v1/poses", bomb(60_000, 60_000), "image/png")
     assert (answer.status, "60000 x 60000" in answer.json["error"]) == (413, True)
@@ -229,10 +181,6 @@ def test_a_wrong_method_or_path_is_told_as_json(site) -> None:
 
 
 # Who may come in.
-
-
-def stream(site: Site, query: str = "", **how) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{site.port}/v1/stream{query}", proxy=None, **how)
 
 
 def stream_refused(site: Site, **how) -> int:
@@ -305,14 +253,6 @@ def test_a_token_opens_and_nothing_else_does() -> None:
 # When much is going on.
 
 
-def posting(site: Site, answers: list) -> threading.Thread:
-    thread = threading.Thread(
-        target=lambda: answers.append(site.ask("/v1/poses", encoded(scene())).status)
-    )
-    thread.start()
-    return thread
-
-
 def test_one_more_than_may_wait_is_503_and_the_loop_stays_free() -> None:
     gate, answers = Gate(), []
     with serving([seeing(gate)], Limits(waiting=1)) as site:
@@ -360,109 +300,6 @@ def test_too_many_bodies_under_way_are_503_before_they_are_read() -> None:
         until(lambda: site.ask("/v1/poses", encoded(scene())).status == 200)
 
 
-# Streams.
-
-
-def exchange(socket: ClientConnection, image: np.ndarray) -> dict:
-    socket.send(encoded(image))
-    return json.loads(socket.recv(timeout=20))
-
-
-def test_a_person_keeps_the_id_while_walking_through_a_stream(site) -> None:
-    with stream(site) as socket:
-        answers = [exchange(socket, scene(100 + 2 * step)) for step in range(8)]
-    assert [answer["frame"] for answer in answers] == list(range(8))
-    assert [[person["id"] for person in answer["people"]] for answer in answers] == [[1]] * 8
-    times = [answer["time"] for answer in answers]
-    assert times == sorted(times)
-    assert set(answers[0]) == set(site.ask("/v1/poses", encoded(scene())).json)
-
-
-def test_two_streams_do_not_share_ids(site) -> None:
-    with stream(site) as one, stream(site) as other:
-        for step in range(3):  # a person there, gone for good, another: 1, 2, 3
-            exchange(one, scene(40 + 80 * step))
-        later = exchange(one, scene(200))["people"]
-        first = exchange(other, scene(200))["people"]
-    assert later[0]["id"] > 1
-    assert first[0]["id"] == 1
-
-
-def test_smoothing_calms_a_stream_unless_it_is_turned_off(site) -> None:
-    def noses(query: str) -> np.ndarray:
-        with stream(site, query) as socket:
-            answers = [exchange(socket, scene(120 + 3 * (step % 2))) for step in range(12)]
-        return np.array([a["people"][0]["keypoints"]["nose"][0] for a in answers])
-
-    assert (
-        np.abs(np.diff(noses("")[4:])).mean() < 0.8 * np.abs(np.diff(noses("?smooth=0")[4:])).mean()
-    )
-
-
-def test_the_newest_frame_wins() -> None:
-    gate = Gate()
-    with serving([seeing(gate)]) as site, stream(site) as socket:
-        socket.send(encoded(scene(40)))
-        gate.await_seen(1)
-        for step in range(1, 6):
-            socket.send(encoded(scene(40 + 20 * step)))
-        until(lambda: gauge(site, 'limbwise_frames_total{what="skipped"}') == 4)
-        gate.open()
-        answers = [json.loads(socket.recv(timeout=20)) for _ in range(2)]
-        assert [answer["frame"] for answer in answers] == [0, 5]
-        assert answers[1]["people"][0]["keypoints"]["neck"][0] == pytest.approx(140, abs=4)
-        assert gate.seen == 2
-        with pytest.raises(TimeoutError):
-            socket.recv(timeout=0.3)
-
-
-def test_a_stream_that_waits_for_a_worker_is_answered_with_the_newest_frame() -> None:
-    gate, answers = Gate(), []
-    with serving([seeing(gate)]) as site, stream(site) as socket:
-        thread = posting(site, answers)  # somebody else's picture has the only worker
-        gate.await_seen(1)
-        for step in range(5):
-            socket.send(encoded(scene(40 + 20 * step)))
-        until(lambda: gauge(site, 'limbwise_frames_total{what="skipped"}') == 4)
-        gate.open()
-        thread.join()
-        assert json.loads(socket.recv(timeout=20))["frame"] == 4
-
-
-def test_a_broken_frame_is_told_and_the_stream_goes_on(small) -> None:
-    with stream(small) as socket:
-        socket.send(b"no picture")
-        said = json.loads(socket.recv(timeout=20))
-        assert (said["frame"], set(said)) == (0, {"frame", "error"})
-        socket.send(bomb(5000, 5000))
-        assert "5000 x 5000 pixels" in json.loads(socket.recv(timeout=20))["error"]
-        assert exchange(socket, scene())["frame"] == 2
-
-
-@pytest.mark.parametrize(("message", "code"), [("text", 1003), (b"x" * 20_001, 1009), (None, 1008)])
-def test_a_stream_that_misbehaves_is_closed_with_the_code_for_it(small, message, code) -> None:
-    with stream(small) as socket:
-        if message is not None:
-            socket.send(message)
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=20)
-        assert closed.value.rcvd.code == code
-    until(lambda: small.ask("/healthz").json["streams_free"] == SMALL.streams)
-
-
-def test_one_stream_too_many_is_503_and_its_place_comes_back() -> None:
-    with serving(limits=Limits(streams=1)) as site:
-        with stream(site) as socket:
-            exchange(socket, scene())
-            with pytest.raises(InvalidStatus) as refused:
-                stream(site)
-            assert refused.value.response.status_code == 503
-            assert refused.value.response.headers["retry-after"] == "1"
-        until(lambda: site.ask("/healthz").json["streams_free"] == 1)
-        with stream(site):
-            pass
-
-
 # What the server says of itself.
 
 
@@ -497,80 +334,3 @@ def test_the_openapi_document_describes_the_answers(site) -> None:
     assert set(schemas["Result"]["required"]) == set(answer)
     assert set(schemas["Person"]["required"]) == set(answer["people"][0])
     assert set(schemas["Person"]["properties"]["keypoints"]["required"]) == set(BODY.keypoints)
-
-
-# The command.
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint, tmp_path_factory) -> str:
-    """A small file; its weights are random."""
-    path = tmp_path_factory.mktemp("model") / "random.onnx"
-    export(checkpoint, path)
-    return str(path)
-
-
-def serve(*args: object, **env: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "limbwise", "serve", *map(str, args)]
-    env = {k: v for k, v in os.environ.items() if k != "LIMBWISE_TOKEN"} | env
-    return subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=env)
-
-
-@pytest.mark.parametrize(
-    ("args", "about"),
-    [
-        (["--port", "{taken}", "--model", "{model}"], "port {taken}"),
-        (["--port", "0", "--model", "none.onnx"], "none.onnx"),
-        (["--port", "0", "--model", __file__], "is not a model file"),
-        (["--host", "0.0.0.0", "--model", "{model}"], "--token"),
-        (["--host", "192.0.2.1", "--public", "--model", "{model}"], "192.0.2.1"),
-        (["--host", "no.such.host.invalid", "--public", "--model", "{model}"], "no.such.host"),
-        (["--port", "0", "--token", "", "--model", "{model}"], "the token"),
-        (["--port", "0", "--token", "naïve", "--model", "{model}"], "the token"),
-        (["--port", "0", "--allow-origin", "friend.example"], "https://example.org"),
-    ],
-)
-def test_what_stops_the_start_is_one_line_and_exit_code_2(model, args, about) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        names = {"taken": taken.getsockname()[1], "model": model}
-        process = serve(*(arg.format(**names) for arg in args))
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, ""), err
-    assert about.format(**names) in err
-    assert len(err.strip().splitlines()) == 1
-
-
-def test_a_missing_extra_is_one_line_that_says_how_to_get_it() -> None:
-    code = (
-        "import sys; sys.modules['uvicorn'] = None\n"
-        "from limbwise.cli import exit_code; sys.exit(exit_code(['serve', '--port', '0']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr.strip().endswith("pip install 'limbwise[serve]'")
-
-
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_cleanly_even_while_a_stream_is_open(model, end) -> None:
-    process = serve("--port", 0, "--model", model, "--workers", 2)
-    port = int(re.search(r":(\d+) ", process.stderr.readline())[1])
-    with stream(Site(port)) as socket:
-        assert exchange(socket, scene())["frame"] == 0
-        process.send_signal(end)
-        assert process.wait(timeout=20) == 0
-    out, err = process.communicate()
-    assert (out, err) == ("", "")
-
-
-@needs_reference
-def test_the_command_finds_real_people(model) -> None:
-    weights = REFERENCE / "human-pose-estimation-0001.onnx"
-    process = serve("--port", 0, "--model", weights, LIMBWISE_TOKEN="secret")
-    try:
-        site = Site(int(re.search(r":(\d+) ", process.stderr.readline())[1]))
-        assert site.ask("/v1/poses", SAMPLE.read_bytes()).status == 401
-        answer = site.ask("/v1/poses", SAMPLE.read_bytes(), authorization="Bearer secret")
-        assert len(answer.json["people"]) == 2
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)

@@ -49,6 +49,7 @@ FILES = {
     "/page.js": (PAGE / "page.js", "text/javascript; charset=utf-8"),
     "/draw.js": (PAGE / "draw.js", "text/javascript; charset=utf-8"),
     "/live.js": (PAGE / "live.js", "text/javascript; charset=utf-8"),
+    "/server.js": (PAGE / "server.js", "text/javascript; charset=utf-8"),
     "/icon.svg": (PAGE / "icon.svg", "image/svg+xml"),
     "/sample.jpg": (SAMPLE, "image/jpeg"),
 }
