@@ -1,5 +1,6 @@
 # make demo [MODEL=path] [IMAGE=path]   finds the skeletons in a picture and says where the drawing is
 # make test                             everything CI checks: format, lint, types, tests
+# make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ IMAGE ?= src/limbwise/models/sample.jpg
 MODEL ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test format clean
+.PHONY: demo test test-browser format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -23,6 +24,13 @@ test: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+test-browser: $(VENV)/dev
+	@command -v chromedriver >/dev/null || { $(SUDO) apt-get update -q && \
+		$(SUDO) apt-get install -qy --no-install-recommends chromium chromium-driver; }
+	$(BIN)/pytest tests/test_browser.py -rs
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

@@ -19,6 +19,16 @@ from rich.table import Table
 
 from . import __version__
 from .atomic import check_writable, write_json
+from .cli_options import (
+    ModelOption,
+    Precision,
+    PrecisionOption,
+    RuntimeName,
+    RuntimeOption,
+    SizeOption,
+    ThreadsOption,
+)
+from .cli_serve import serve
 from .cli_train import check_data, train
 from .draw import draw
 from .errors import BadInput
@@ -35,37 +45,11 @@ app = typer.Typer(
 )
 
 
-class RuntimeName(StrEnum):
-    openvino = "openvino"
-    onnx = "onnx"
-    torch = "torch"
-
-
-class Precision(StrEnum):
-    fast = "fast"
-    f32 = "f32"
-    bf16 = "bf16"
-
-
 class Format(StrEnum):
     jsonl = "jsonl"
     openpose = "openpose"
     coco = "coco"
     csv = "csv"
-
-
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="An .onnx, .xml (OpenVINO) or .pth file.")
-]
-RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
-SizeOption = Annotated[
-    int | None,
-    typer.Option("--size", min=32, max=4096, help="Input height in pixels; more sees smaller."),
-]
-PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="fast is what this CPU does best.")
-]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="All cores if absent.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -324,6 +308,7 @@ def bench(
         stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
 
 
+app.command()(serve)
 app.command()(train)
 app.command()(check_data)
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ RAMPS: dict[str, tuple[Colour, Colour]] = {
 DARK = (40, 35, 30)
 OPACITY = 0.72  # of limbs: the body shows through
 RIM = 0.25  # the dark edge, in widths of what it surrounds
+OF_PERSON, OF_PICTURE = 0.011, 0.006  # half a limb's width, by the size of each: the lesser counts
 FACE = {"nose", "eye", "ear"}
 
 SHIFT = 4  # binary places of cv2's sub-pixel coordinates
@@ -168,7 +170,7 @@ def _draw_person(picture: Image, pose: Pose, box: Box) -> None:
 def _radius(picture: Image, size: float) -> float:
     """Half the width of a limb in pixels: by the person's size, bounded by the picture's."""
     rows, columns = picture.shape[:2]
-    return max(min(0.011 * size, 0.006 * math.sqrt(rows * columns)), 0.5)
+    return max(min(OF_PERSON * size, OF_PICTURE * math.sqrt(rows * columns)), 0.5)
 
 
 def _window(picture: Image, box: Box, margin: float) -> tuple[slice, slice]:
@@ -254,3 +256,30 @@ def _id_colour(number: int | None) -> Colour:
         return (255, 255, 255)
     red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.45, 1)
     return round(255 * blue), round(255 * green), round(255 * red)
+
+
+# For those who draw elsewhere, such as a page in a browser.
+
+
+def style(skeleton: Skeleton) -> dict[str, Any]:
+    """How `draw` draws people of this skeleton, in plain JSON types: the strokes (pairs of
+    keypoints, the first `limbs` of them translucent), their widths and colours; of ids 64 colours,
+    after which they begin again."""
+    look = _look(skeleton)
+    return {
+        "limbs": look.limbs,
+        "strokes": look.strokes.tolist(),
+        "widths": look.widths.tolist(),
+        "colours": [_hex(colour) for colour in look.colours],
+        "ids": [_hex(_id_colour(number)) for number in range(64)],
+        "dark": _hex(DARK),
+        "opacity": OPACITY,
+        "rim": RIM,
+        "of_person": OF_PERSON,
+        "of_picture": OF_PICTURE,
+    }
+
+
+def _hex(colour: Colour) -> str:
+    blue, green, red = colour
+    return f"#{red:02x}{green:02x}{blue:02x}"

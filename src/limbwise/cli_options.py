@@ -1,0 +1,33 @@
+"""Options that several verbs have in common."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class RuntimeName(StrEnum):
+    openvino = "openvino"
+    onnx = "onnx"
+    torch = "torch"
+
+
+class Precision(StrEnum):
+    fast = "fast"
+    f32 = "f32"
+    bf16 = "bf16"
+
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="An .onnx, .xml (OpenVINO) or .pth file.")
+]
+RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
+SizeOption = Annotated[
+    int | None,
+    typer.Option("--size", min=32, max=4096, help="Input height in pixels; more sees smaller."),
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="fast is what this CPU does best.")
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="All cores if absent.")]

@@ -1,0 +1,265 @@
+// The page: what a person does, what is shown. The drawing is in draw.js, the stream in
+// live.js, talking to the server in server.js.
+
+import { drawPeople, visible } from "./draw.js";
+import { Live } from "./live.js";
+import { ask, protocols, Refusal, streamAddress } from "./server.js";
+
+const MOST_RECORDS = 20000;  // of a stream, kept for "Save JSON"
+const LONGEST = 4096;        // side of the canvas; phones have no larger ones
+
+const $ = (id) => document.getElementById(id);
+const canvas = $("canvas"), context = canvas.getContext("2d"), video = $("video");
+let about = null;      // what the server says of itself
+let now = null;        // { image, result }: what is on the canvas
+let records = [];      // results of this picture or stream, oldest first
+let live = null;       // the stream, while there is one
+let answers = [];      // times of its last answers, in ms
+let turn = 0;          // counts what was opened, so that a late answer cannot take over
+
+async function meet() {
+  about ??= await ask("v1/about");
+  $("model").textContent = `${about.model} · ${about.runtime}`;
+}
+
+// What is opened: a picture, a video, the camera.
+
+async function open(what) {
+  const mine = ++turn;
+  close();
+  complain("");
+  try {
+    await meet();
+    await what(() => mine === turn);
+  } catch (error) {
+    if (mine !== turn) return;
+    close();
+    complain(error instanceof Refusal ? error.message : `That did not work: ${error.message}`);
+  }
+}
+
+function close() {
+  live?.stop();
+  live = null;
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  video.pause();
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.removeAttribute("src");
+  video.srcObject = null;
+  $("stop").hidden = $("player").hidden = true;
+}
+
+function openFile(file) {
+  const film = file.type.startsWith("video/") || /\.(mp4|m4v|mov|webm|mkv|ogv)$/i.test(file.name);
+  return open(film ? (current) => openVideo(file, current) : (current) => openPicture(file, current));
+}
+
+async function openPicture(file, current) {
+  if (file.size > about.limits.bytes) throw new Refusal("This picture is too large for the server. Try a smaller one.");
+  say("Looking …");
+  $("stage").classList.add("busy");
+  try {
+    const headers = { "Content-Type": "application/octet-stream" };
+    const begin = performance.now();
+    const result = await ask("v1/poses", { method: "POST", body: file, headers });
+    const took = performance.now() - begin;
+    const image = await createImageBitmap(file).catch(() => {
+      throw new Refusal("The server read this picture, but this browser cannot show it. Try a JPEG or PNG.");
+    });
+    if (!current()) return;
+    $("mirror").checked = false;
+    present(image, result);
+    $("speed-name").textContent = "Milliseconds";
+    $("fps").textContent = Math.round(took);
+    say(`${count()} found.`);
+  } finally {
+    $("stage").classList.remove("busy");
+  }
+}
+
+async function openVideo(file, current) {
+  video.src = URL.createObjectURL(file);
+  video.loop = false;
+  await playing("This video cannot be played by your browser. Try an MP4 or WebM.");
+  if (!current()) return;
+  $("player").hidden = false;
+  $("mirror").checked = false;
+  stream("The video plays.");
+}
+
+async function openCamera(current) {
+  if (!navigator.mediaDevices) throw new Refusal("Browsers give the camera only to https pages and to localhost.");
+  say("Waiting for the camera …");
+  let camera;
+  try {
+    camera = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, facingMode: "user" } });
+  } catch (error) {
+    const refused = error.name === "NotAllowedError";
+    throw new Refusal(refused ? "The camera was not allowed. Allow it in the address bar, then try again."
+                              : "No camera was found, or another program uses it.");
+  }
+  if (!current()) return camera.getTracks().forEach((track) => track.stop());
+  video.srcObject = camera;
+  $("mirror").checked = true;
+  await playing("The camera gives no picture.");
+  stream("The camera is on.");
+}
+
+async function playing(otherwise) {
+  const failed = new Promise((_, fail) => { video.onerror = () => fail(new Refusal(otherwise)); });
+  await Promise.race([video.play().catch(() => { throw new Refusal(otherwise); }), failed]);
+}
+
+function stream(text) {
+  answers = [];
+  records = [];
+  $("speed-name").textContent = "Frames a second";
+  $("stop").hidden = false;
+  say(text);
+  live = new Live(video, streamAddress(), protocols(), about.height, streamed, streamEnded);
+}
+
+function streamed(image, result) {
+  if (records.length) show(image, result);
+  else present(image, result);
+  if (!video.paused || !records.length) records.push(result);  // not the same picture for ever
+  if (records.length > MOST_RECORDS) records.shift();
+  const time = performance.now();
+  answers = [...answers.filter((at) => at > time - 2000), time];
+  const seconds = (time - answers[0]) / 1000;
+  $("fps").textContent = seconds ? ((answers.length - 1) / seconds).toFixed(1) : "–";
+  if (video.duration) $("seek").value = video.currentTime / video.duration;
+  announce();
+}
+
+async function streamEnded(why) {
+  if (!why) return;
+  close();
+  if (why === "refused") {
+    const { streams_free: free } = await ask("healthz").catch(() => ({ streams_free: -1 }));
+    complain(free === 0 ? "All live places of the server are taken. Try again in a moment."
+                        : "The server cannot be reached. Is it still running?");
+  } else complain(why);
+}
+
+// What is shown.
+
+function present(image, result) {
+  records = [];
+  if (!live) records.push(result);
+  $("stage").classList.remove("empty");
+  $("welcome").hidden = true;
+  canvas.hidden = false;
+  document.querySelector(".again").hidden = false;
+  $("save-picture").disabled = $("save-json").disabled = false;
+  show(image, result);
+}
+
+function show(image, result) {
+  if (now && now.image !== image) now.image.close();
+  now = { image, result };
+  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
+  const width = Math.round(image.width * scale), height = Math.round(image.height * scale);
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  draw();
+}
+
+function draw() {
+  if (!now) return;
+  const mirror = $("mirror").checked;
+  context.setTransform(mirror ? -1 : 1, 0, 0, 1, mirror ? canvas.width : 0, 0);
+  context.drawImage(now.image, 0, 0, canvas.width, canvas.height);
+  context.resetTransform();
+  drawPeople(context, about, now.result, { least: least(), ids: $("ids").checked, mirror });
+  $("people").textContent = visible(now.result.people, least()).length;
+  canvas.setAttribute("aria-label", `${count()} with skeletons drawn over the picture`);
+}
+
+const least = () => $("confidence").value / 100;
+
+function count() {
+  const number = visible(now.result.people, least()).length;
+  return number === 1 ? "One person" : number ? `${number} people` : "Nobody";
+}
+
+function say(text) {
+  $("status").textContent = text;
+}
+
+// For screen readers: in a stream only changes, and not all the time.
+let spoken = 0;
+function announce() {
+  const text = `${count()} in the picture.`;
+  if (performance.now() - spoken < 2000 || $("status").textContent === text) return;
+  spoken = performance.now();
+  say(text);
+}
+
+function complain(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
+  if (text) say("");
+}
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+function saveJson() {
+  const lines = records.map((result) => JSON.stringify(result) + "\n");
+  const many = records.length > 1;
+  save(new Blob(lines, { type: many ? "application/jsonl" : "application/json" }), many ? "limbwise.jsonl" : "limbwise.json");
+}
+
+async function openSample(current) {
+  const answer = await fetch("sample.jpg");
+  await openPicture(await answer.blob(), current);
+}
+
+// What a person does.
+
+const does = { choose: () => $("file").click(), camera: () => open(openCamera), sample: () => open(openSample) };
+for (const button of document.querySelectorAll("[data-does]")) button.onclick = does[button.dataset.does];
+
+$("file").onchange = ({ target }) => {
+  if (target.files[0]) openFile(target.files[0]);
+  target.value = "";
+};
+$("confidence").oninput = () => {
+  $("least").textContent = `${$("confidence").value} %`;
+  draw();
+};
+$("ids").onchange = $("mirror").onchange = draw;
+$("save-picture").onclick = () => canvas.toBlob((blob) => save(blob, "limbwise.png"));
+$("save-json").onclick = saveJson;
+$("stop").onclick = () => {
+  close();
+  say("Stopped.");
+};
+$("play").onclick = () => (video.paused ? video.play() : video.pause());
+video.onplay = video.onpause = () => {
+  $("play").textContent = video.paused ? "▶" : "❚❚";
+  $("play").setAttribute("aria-label", video.paused ? "Play" : "Pause");
+};
+$("seek").oninput = () => { video.currentTime = $("seek").value * video.duration; };
+
+document.ondragover = (event) => {
+  event.preventDefault();
+  $("stage").classList.add("dragged");
+};
+document.ondragleave = (event) => { if (!event.relatedTarget) $("stage").classList.remove("dragged"); };
+document.ondrop = (event) => {
+  event.preventDefault();
+  $("stage").classList.remove("dragged");
+  const [file] = event.dataTransfer.files;
+  if (file) openFile(file);
+  else complain("Nothing was dropped that is a file. Save the picture first, then drop it here.");
+};
+document.onpaste = ({ clipboardData }) => { if (clipboardData.files[0]) openFile(clipboardData.files[0]); };
+
+$("curl").textContent = `curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${new URL("v1/poses", location.href)}`;
+meet().catch((error) => complain(error.message));

@@ -1,0 +1,293 @@
+"""The page as a person uses it, in headless Chromium; skipped where there is none.
+
+`make test-browser` installs Chromium and its driver (Debian's packages) and runs this file.
+"""
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from limbwise.guard import Limits
+from serving import Site, encoded, scene, serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="Chromium or its driver is not here: make test-browser"
+)
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+SHOWN = "return !document.getElementById('canvas').hidden"
+PROBLEM = "const p = document.getElementById('problem'); return p.hidden ? '' : p.textContent"
+
+
+class Page:
+    """The page in a browser of its own."""
+
+    def __init__(self, driver, site: Site) -> None:
+        self.driver, self.site = driver, site
+        driver.get(site.url)
+
+    def run(self, script: str, *args: object):
+        return self.driver.execute_script(script, *args)
+
+    def click(self, selector: str) -> None:
+        self.run("document.querySelector(arguments[0]).click()", selector)
+
+    def text(self, name: str) -> str:
+        return self.run("return document.getElementById(arguments[0]).textContent", name)
+
+    def until(self, happened: Callable[[], object], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < end, (self.text("status"), self.run(PROBLEM))
+            time.sleep(0.02)
+
+    def drop(self, content: bytes, name: str, kind: str) -> None:
+        """As a file that is dragged from a folder and let go over the page."""
+        self.run(
+            """
+            const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+            const carried = new DataTransfer();
+            carried.items.add(new File([bytes], arguments[1], { type: arguments[2] }));
+            const how = { dataTransfer: carried, bubbles: true, cancelable: true };
+            document.getElementById("stage").dispatchEvent(new DragEvent("drop", how));
+            """,
+            base64.b64encode(content).decode(),
+            name,
+            kind,
+        )
+
+    def pixels(self) -> np.ndarray:
+        """What is on the canvas, (H, W, 3) BGR."""
+        url = self.run("return document.getElementById('canvas').toDataURL()")
+        data = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+def camera_file(path: Path) -> Path:
+    """Two seconds of a bright pole that wanders through a dark room, as Y4M."""
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W480 H320 F20:1 Ip A1:1 C420jpeg\n")
+        for step in range(40):
+            image = scene(120 + 6 * min(step, 40 - step), (320, 480))
+            file.write(b"FRAME\n" + cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes())
+    return path
+
+
+@contextmanager
+def browser(camera: Path, downloads: Path | None = None) -> Iterator[object]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",  # CI runs as root
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+        "--window-size=1280,860",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if downloads:
+        several = "profile.default_content_setting_values.automatic_downloads"
+        prefs = {"download.default_directory": str(downloads), several: 1}
+        options.add_experimental_option("prefs", prefs)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory, downloads):
+    with browser(camera_file(tmp_path_factory.mktemp("camera") / "room.y4m"), downloads) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def site():
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture
+def page(driver, site) -> Iterator[Page]:
+    driver.get_log("browser")
+    yield Page(driver, site)
+    said = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [e for e in said if "Failed to load resource" not in e["message"]] == []
+
+
+IMAGE = scene(120, (320, 480))
+
+
+def open_picture(page: Page) -> np.ndarray:
+    """Drops a picture of one person; the pixels with the skeleton."""
+    page.drop(encoded(IMAGE, ".png"), "pole.png", "image/png")
+    page.until(lambda: page.text("people") == "1")
+    return page.pixels()
+
+
+def box(page: Page) -> list[int]:
+    return [
+        round(v)
+        for v in page.site.ask("/v1/poses", encoded(IMAGE, ".png")).json["people"][0]["box"]
+    ]
+
+
+def test_a_dropped_picture_gets_its_skeleton_where_the_person_is(page) -> None:
+    drawn = open_picture(page)
+    assert drawn.shape == IMAGE.shape
+    changed = np.abs(drawn.astype(int) - IMAGE).max(axis=2) > 30
+    left, top, right, bottom = box(page)
+    assert changed[top : bottom + 1, left : right + 1].mean() > 0.05
+    assert not changed[:, : left - 12].any()
+    assert not changed[:, right + 12 :].any()
+    assert page.text("status") == "One person found."
+    server = page.site.ask("/v1/picture", encoded(IMAGE, ".png")).body
+    same = cv2.imdecode(np.frombuffer(server, np.uint8), 1).astype(int)
+    assert np.abs(drawn.astype(int) - same)[..., 0].mean() < 2  # as the server draws it
+
+
+def test_the_controls_do_what_they_say(page) -> None:
+    drawn = open_picture(page)
+    page.click("#mirror")
+    mirrored = page.pixels()
+    assert np.abs(mirrored[:, ::-1].astype(int) - drawn).max(axis=2).mean() < 3
+    page.click("#mirror")
+    assert (page.pixels() == drawn).all()
+    page.run(
+        "const it = document.getElementById('confidence'); it.max = 101; it.value = 101;"
+        "it.dispatchEvent(new Event('input'))"
+    )
+    assert page.text("people") == "0"
+    assert (page.pixels() == IMAGE).all()
+
+
+def test_what_is_shown_can_be_saved(page, downloads) -> None:
+    drawn = open_picture(page)
+    page.click("#save-picture")
+    page.click("#save-json")
+    page.until(lambda: len(list(downloads.glob("limbwise.*[gn]"))) == 2)
+    assert (cv2.imread(str(downloads / "limbwise.png")) == drawn).all()
+    said = json.loads((downloads / "limbwise.json").read_text())
+    assert said == page.site.ask("/v1/poses", encoded(IMAGE, ".png")).json
+
+
+def test_a_file_that_is_no_picture_gets_a_friendly_line(page) -> None:
+    page.drop(b"dear diary", "diary.txt", "text/plain")
+    page.until(lambda: page.run(PROBLEM))
+    assert "not a picture that can be read" in page.run(PROBLEM)
+    page.drop(b"no film", "film.mp4", "video/mp4")
+    page.until(lambda: "video cannot be played" in page.run(PROBLEM))
+    open_picture(page)
+    assert page.run(PROBLEM) == ""
+
+
+def test_the_camera_gets_a_live_overlay_at_more_than_five_a_second(page) -> None:
+    page.click("[data-does=camera]")
+    page.until(lambda: page.run(SHOWN) and page.text("fps") not in ("–", ""))
+    time.sleep(3)
+    assert float(page.text("fps")) > 5
+    assert page.text("people") == "1"
+    pictures = [page.pixels() for _ in range(2)]
+    for picture in pictures:  # dark room, white pole: whatever has a colour was drawn
+        assert (picture.max(axis=2).astype(int) - picture.min(axis=2) > 60).sum() > 200
+    assert page.run("return document.getElementById('mirror').checked")
+    page.click("#stop")
+    page.until(lambda: page.site.ask("/healthz").json["streams_free"] == Limits().streams)
+    assert page.run("return document.getElementById('video').srcObject") is None
+
+
+def test_a_stream_that_is_refused_is_told(driver) -> None:
+    with serving(limits=Limits(streams=0)) as site:
+        page = Page(driver, site)
+        page.click("[data-does=camera]")
+        page.until(lambda: "All live places" in page.run(PROBLEM))
+
+
+def test_a_token_is_asked_for_and_opens_pictures_and_streams(driver) -> None:
+    with serving(token="open-sesame?") as site:
+        page = Page(driver, site)
+        page.until(lambda: page.run("return document.getElementById('door').open"))
+        for given in ("wrong", "open-sesame?"):
+            page.run(
+                "document.getElementById('token').value = arguments[0];"
+                "document.querySelector('#door button').click()",
+                given,
+            )
+            page.until(lambda: page.text("model") or "not accepted" in page.text("door-problem"))
+        page.until(lambda: page.text("model"))
+        open_picture(page)
+        page.click("[data-does=camera]")
+        page.until(lambda: page.text("fps") not in ("–", ""))
+
+
+def test_a_video_is_played_with_ids(page, tmp_path) -> None:
+    path = tmp_path / "walk.webm"
+    with av.open(path, "w") as container:
+        track = container.add_stream("libvpx", rate=20, options={"deadline": "realtime"})
+        track.width, track.height, track.pix_fmt = 480, 320, "yuv420p"
+        for step in range(60):
+            image = scene(120 + 3 * step, (320, 480))
+            container.mux(track.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(track.encode())
+    page.drop(path.read_bytes(), "walk.webm", "video/webm")
+    page.until(lambda: page.text("people") == "1")
+    colour = page.site.ask("/v1/about").json["style"]["ids"][1]
+    label = np.array([int(colour[n : n + 2], 16) for n in (5, 3, 1)])  # of the first person
+
+    def labelled() -> int:
+        return int((np.abs(page.pixels().astype(int) - label).max(axis=2) < 3).sum())
+
+    page.click("#play")
+    assert labelled() > 50
+    page.click("#ids")
+    assert labelled() < 5
+    page.click("#ids")
+
+
+def test_every_control_has_a_name_and_can_be_reached_by_keyboard(page) -> None:
+    open_picture(page)
+    nameless = page.run(
+        """
+        const shown = [...document.querySelectorAll("button, input, canvas")]
+          .filter((it) => it.offsetParent !== null);
+        return shown.filter((it) => !(it.textContent.trim() || it.ariaLabel || it.labels?.length))
+          .map((it) => it.outerHTML);
+        """
+    )
+    assert nameless == []
+    hidden = page.run("return [...document.querySelectorAll('[tabindex=\"-1\"]')].length")
+    assert hidden == 0
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_cut_off_on_a_narrow_screen(page, width) -> None:
+    open_picture(page)
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        across = page.run("return [document.documentElement.scrollWidth, innerWidth]")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert across[0] <= across[1] == width
