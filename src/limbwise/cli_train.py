@@ -81,8 +81,9 @@ def train(
             data, out, report, look=look, network=network, options=options, init=init,
             resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
             accumulate=accumulate, lr=lr, warmup=warmup, ema=ema, size=size,
-            settings=_augment(augment or []), device=device, amp=amp, compile=compile_, workers=workers, seed=seed,
-            log_every=log_every, save_every=save_every, validate_every=validate_every,
+            settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
+            workers=workers, seed=seed, log_every=log_every, save_every=save_every,
+            validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 
