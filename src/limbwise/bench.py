@@ -14,7 +14,10 @@ from .decode import decode
 from .errors import BadInput
 from .estimator import Estimator, load
 from .fields import Fields
+from .runtime import Runtime
 from .view import Image, fit
+
+HEIGHTS = (160, 192, 224, 256, 288, 320, 368, 416, 448, 512, 576, 640)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,22 @@ def stages(estimate: Estimator, image: Image, rounds: int) -> dict[str, Timing]:
         },
         rounds,
     )
+
+
+def height_for(
+    runtime: Runtime, image: Image, fps: float, seconds: float = 2.0, share: float = 0.8
+) -> tuple[int, float]:
+    """The largest input height at which an image takes at most `share` of a frame's time, and the
+    milliseconds it takes; the least height if none does. Measures for about `seconds`."""
+    end, chosen = time.perf_counter() + seconds, (HEIGHTS[0], 0.0)
+    for height in HEIGHTS:
+        estimate = Estimator(runtime, height=height)
+        taken = interleaved({"": partial(estimate, image)}, 4)[""].least
+        if height == HEIGHTS[0] or taken <= 1000 * share / fps:
+            chosen = height, taken
+        if taken > 1000 * share / fps or time.perf_counter() > end:
+            break
+    return chosen
 
 
 def crowds(

@@ -32,7 +32,7 @@ from .cli_serve import serve
 from .cli_train import check_data, train
 from .draw import draw
 from .errors import BadInput
-from .estimator import load
+from .estimator import Estimator, load
 from .pipeline import Stats, flow
 from .pose import Pose
 from .terminal import complain, failing_in_one_line, progress, stderr
@@ -96,6 +96,10 @@ def run(
     min_score: Annotated[
         float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
     ] = 0.15,
+    fps: Annotated[
+        float | None,
+        typer.Option("--fps", min=0.1, help="Largest --size that keeps this rate here; measured."),
+    ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="At the end: rate, latency, frames dropped.")
     ] = False,
@@ -109,6 +113,8 @@ def run(
         model, runtime=runtime.value, precision=precision.value, threads=threads, height=size,
         max_people=max_people, min_score=min_score,
     )  # fmt: skip
+    if fps:
+        _choose_height(estimate, fps)
     if json_path is None and save is None and not show:
         json_path = "-"
     sources: list[str] = source
@@ -124,13 +130,25 @@ def run(
         follow = _follower(smooth) if track else lambda frame, poses: poses
         taken = Stats()
         if stats:
-            stack.callback(lambda: stderr.print(str(taken), highlight=False))
+            stack.callback(lambda: stderr.print(str(taken), highlight=False, soft_wrap=True))
         seen = stack.enter_context(closing(flow(frames_, estimate, live=live, stats=taken)))
         for frame, poses in progress(seen, total, "frames", quiet):
             if not outputs(frame, follow(frame, poses)):
                 break
     if bad:
         raise typer.Exit(2)
+
+
+def _choose_height(estimate: Estimator, fps: float) -> None:
+    from .bench import height_for
+    from .estimator import SAMPLE
+    from .picture import read_picture
+
+    estimate.height, taken = height_for(estimate.runtime, read_picture(SAMPLE), fps)
+    stderr.print(
+        f"limbwise: --fps {fps:g}: input height {estimate.height}, {taken:.1f} ms a frame",
+        highlight=False,
+    )
 
 
 def _reporter(bad: list[BadInput]) -> Callable[[BadInput], None]:
