@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from limbwise.draw import Image, draw
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, BODY_25, COCO, Skeleton
+from limbwise.train.run import TRAINED
 
 FISH = Skeleton(
     ("snout", "left_fin", "right_fin", "tail"),
@@ -80,6 +81,15 @@ def test_everything_drawn_is_on_a_limb_and_every_limb_is_drawn() -> None:
         x, y = np.rint((pose[a] + pose[b]) / 2).astype(int)
         from_shoulder_to_ear = {a.split("_")[-1], b.split("_")[-1]} == {"shoulder", "ear"}
         assert seen[y, x] != from_shoulder_to_ear, f"{a}-{b}"
+
+
+def test_limbs_that_only_hold_people_together_are_not_drawn() -> None:
+    trained = person(TRAINED)
+    assert np.array_equal(draw(GREY, [trained]), draw(GREY, [person(BODY)]))
+    assert not np.array_equal(draw(GREY, [person(COCO)]), GREY)  # no neck: shoulders are joined
+    shoulders = [person(COCO)["left_shoulder"], person(COCO)["right_shoulder"]]
+    x, y = np.rint(np.mean(shoulders, axis=0)).astype(int)
+    assert changed(draw(GREY, [person(COCO)]))[y, x]
 
 
 def test_every_keypoint_is_drawn_with_or_without_limbs() -> None:

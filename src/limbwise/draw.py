@@ -37,6 +37,9 @@ OPACITY = 0.72  # of limbs: the body shows through
 RIM = 0.25  # the dark edge, in widths of what it surrounds
 OF_PERSON, OF_PICTURE = 0.011, 0.006  # half a limb's width, by the size of each: the lesser counts
 FACE = {"nose", "eye", "ear"}
+# Limbs that hold people together but that nobody would draw: past the neck, where there is one.
+NEVER = [{"shoulder", "ear"}]
+PAST_THE_NECK = [{"nose", "shoulder"}, {"shoulder"}, {"hip"}, {"shoulder", "hip"}]
 
 SHIFT = 4  # binary places of cv2's sub-pixel coordinates
 FARTHEST = 2.0**17  # pixels; cv2 follows a line for as long as it is, and beyond 2**27 overflows
@@ -97,7 +100,8 @@ class _Look:
 
 @cache
 def _look(skeleton: Skeleton) -> _Look:
-    limbs = [limb for limb in skeleton.limbs if {_part(end) for end in limb} != {"shoulder", "ear"}]
+    hidden = NEVER + (PAST_THE_NECK if "neck" in skeleton.index else [])
+    limbs = [limb for limb in skeleton.limbs if {_part(end) for end in limb} not in hidden]
     colours = _limb_colours(limbs)
     discs = [(name, name) for name in skeleton.keypoints]
     return _Look(
