@@ -8,6 +8,7 @@ the Gaussian that was drawn is one.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +49,7 @@ def decode(
     limbs = score_limbs(
         fields.limbs, found, skeleton, threshold, samples, share, least, length_cost
     )
-    people = join(limbs, found)
-    poses = [_pose(person, found, fields, skeleton, size_weight) for person in people]
-    return sorted(poses, key=lambda pose: -pose.score)
+    return _poses(join(limbs, found), found, fields, skeleton, size_weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,44 +227,68 @@ def _bilinear(limbs: Floats, limb: Ints, x: Floats, y: Floats) -> tuple[Floats, 
 
 def join(limbs: Limbs, peaks: Peaks) -> list[_Person]:
     """People from pairs, the surest pair first; a person has at most one peak of each kind."""
-    owner: dict[int, _Person] = {}
-    kind = peaks.kind.tolist()
+    owner: list[_Person | None] = [None] * len(peaks.kind)
+    bits = [1 << kind for kind in peaks.kind.tolist()]
     rows = zip(
         limbs.start.tolist(), limbs.end.tolist(), limbs.score.tolist(), limbs.strong.tolist(),
         strict=True,
     )  # fmt: skip
     for start, end, score, strong in rows:
-        one, other = owner.get(start), owner.get(end)
-        if one is None and other is None and not strong:
+        one, other = owner[start], owner[end]
+        if one is None and other is None:
+            if strong:
+                person = _Person(bits[start] | bits[end], [start, end], score, 1)
+                owner[start] = owner[end] = person
             continue
-        one = one or _Person(1 << kind[start], [start])
-        other = other or _Person(1 << kind[end], [end])
-        if one is not other:
-            if one.kinds & other.kinds:
+        if one is not None and other is not None:
+            person = one
+            if one is not other and not _merge(one, other, owner):
                 continue
-            one.kinds |= other.kinds
-            one.peaks += other.peaks
-            one.limbs += other.limbs
-            one.score += other.score
-            for peak in one.peaks:
-                owner[peak] = one
-        one.limbs += 1
-        one.score += score
-    return list({id(person): person for person in owner.values()}.values())
+        else:
+            person, peak = (one, end) if one is not None else (cast(_Person, other), start)
+            if person.kinds & bits[peak]:
+                continue
+            person.kinds |= bits[peak]
+            person.peaks.append(peak)
+            owner[peak] = person
+        person.limbs += 1
+        person.score += score
+    return list({id(person): person for person in owner if person is not None}.values())
 
 
-def _pose(
-    person: _Person, peaks: Peaks, fields: Fields, skeleton: Skeleton, size_weight: float
-) -> Pose:
+def _merge(one: _Person, other: _Person, owner: list[_Person | None]) -> bool:
+    """The other's peaks become one's; False, and nothing changes, if a kind is there twice."""
+    if one.kinds & other.kinds:
+        return False
+    one.kinds |= other.kinds
+    one.peaks += other.peaks
+    one.limbs += other.limbs
+    one.score += other.score
+    for peak in other.peaks:
+        owner[peak] = one
+    return True
+
+
+def _poses(
+    people: list[_Person], peaks: Peaks, fields: Fields, skeleton: Skeleton, size_weight: float
+) -> list[Pose]:
     """Limb scores summed over the root of their number: many good limbs beat few. Large people are
     found more exactly than small ones, and rank higher (measured, docs/log.md)."""
-    xy = np.full((len(skeleton.keypoints), 2), np.nan, np.float32)
-    confidence = np.zeros(len(skeleton.keypoints), np.float32)
-    kinds = peaks.kind[person.peaks]
-    cells = peaks.xy[person.peaks]
-    xy[kinds] = fields.pixels(cells)
-    confidence[kinds] = peaks.height[person.peaks]
-    height = fields.heatmaps.shape[1]
-    size = float(np.ptp(cells, axis=0).max()) / height
-    score = person.score / float(np.sqrt(person.limbs * len(skeleton.limbs)))
-    return Pose(skeleton, xy, confidence, score * size**size_weight)
+    of = np.repeat(np.arange(len(people)), [len(person.peaks) for person in people])
+    peak = np.array([peak for person in people for peak in person.peaks], np.intp)
+    cells = peaks.xy[peak]
+    xy = np.full((len(people), len(skeleton.keypoints), 2), np.nan, np.float32)
+    confidence = np.zeros(xy.shape[:2], np.float32)
+    xy[of, peaks.kind[peak]] = fields.pixels(cells)
+    confidence[of, peaks.kind[peak]] = peaks.height[peak]
+    first = np.flatnonzero(np.diff(of, prepend=-1))
+    extent = (
+        np.maximum.reduceat(cells, first) - np.minimum.reduceat(cells, first) if len(of) else cells
+    )
+    size = extent.max(axis=1, initial=0) / fields.heatmaps.shape[1]
+    score = np.array([person.score / np.sqrt(person.limbs) for person in people])
+    score = score / np.sqrt(len(skeleton.limbs)) * size**size_weight
+    return [
+        Pose(skeleton, xy[n], confidence[n], float(score[n]))
+        for n in np.argsort(-score, kind="stable")
+    ]
