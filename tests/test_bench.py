@@ -1,12 +1,16 @@
 """What is measured is what is said."""
 
+import json
 import time
 
+import cv2
 import numpy as np
 import pytest
 
 from conftest import drawn, standing
-from limbwise.bench import HEIGHTS, height_for, interleaved
+from limbwise.bench import HEIGHTS, Row, Timing, chart, height_for, interleaved, side_by_side
+from limbwise.cli import exit_code
+from limbwise.estimator import SAMPLE
 from limbwise.runtime import ANCESTOR, Runtime
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
@@ -40,4 +44,42 @@ def test_each_job_is_timed_as_often_and_the_least_is_the_least() -> None:
     calls: list[str] = []
     timings = interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
     assert calls == ["a", "b"] + ["a", "b"] * 3
-    assert all(0 < each.least <= each.median for each in timings.values())
+    assert all(0 < each.least <= each.median <= each.late for each in timings.values())
+
+
+def test_a_table_has_a_row_for_every_setting(checkpoint, tmp_path, capsys) -> None:
+    out, plot = tmp_path / "a.json", tmp_path / "a.png"
+    args = ["bench", "--model", str(checkpoint), "--size", "64,96", "--threads", "1"]
+    args += ["--batch", "1,2", "--rounds", "2", "--image", str(SAMPLE)]
+    code = exit_code([*args, "--json", str(out), "--plot", str(plot)])
+    if code:  # random weights may see nobody to multiply
+        assert "nobody is found" in capsys.readouterr().err
+        return
+    said = json.loads(out.read_text())
+    settings = {(row["runtime"], row["height"], row["batch"]) for row in said["rows"]}
+    assert len(settings) == len(said["rows"]) == 4 * len({row[0] for row in settings})
+    for row in said["rows"]:
+        assert set(row["stages"]) == {"fit", "network", "decode", "draw", "whole"}
+    assert cv2.imread(str(plot)) is not None
+
+
+def test_bars_are_as_long_as_their_times() -> None:
+    def row(ms: float) -> Row:
+        names = ("fit", "network", "decode", "draw")
+        return Row("a", 256, 1, 1, {name: Timing(ms, ms, ms) for name in names})
+
+    picture = chart([row(1.0), row(3.0)])
+    inks = [(picture[y, 300:] != 255).any(axis=1).sum() for y in (20, 54)]
+    assert inks[1] / inks[0] == pytest.approx(3, rel=0.3)
+
+
+@pytest.mark.parametrize("option", ["--size", "--threads", "--batch"])
+def test_lists_that_are_none_are_refused(option, checkpoint, capsys) -> None:
+    assert exit_code(["bench", "--model", str(checkpoint), option, "big"]) == 2
+    assert f"{option} big is not a list" in capsys.readouterr().err
+
+
+def test_processes_side_by_side_are_counted_together(checkpoint) -> None:
+    rates = side_by_side(checkpoint, np.zeros((64, 64, 3), np.uint8), 64, 2, seconds=0.3)
+    assert len(rates) == 3
+    assert all(rate > 0 for rate in rates.values())

@@ -3,29 +3,51 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .decode import decode
+from .draw import draw
 from .errors import BadInput
-from .estimator import Estimator, load
+from .estimator import Estimator, load, model_file
 from .fields import Fields
-from .runtime import Runtime
+from .runtime import Runtime, openvino
 from .view import Image, fit
+
+Name = TypeVar("Name")
 
 HEIGHTS = (160, 192, 224, 256, 288, 320, 368, 416, 448, 512, 576, 640)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds: the least and the median of several."""
+    """Milliseconds: the least, the median and the 99th percentile of several."""
 
     least: float
     median: float
+    late: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a picture takes in one setting; `batch` pictures went through the network at once, and
+    its time is shared among them."""
+
+    runtime: str
+    height: int
+    threads: int
+    batch: int
+    stages: dict[str, Timing]
 
 
 def machine() -> str:
@@ -42,9 +64,9 @@ def machine() -> str:
     )
 
 
-def interleaved(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
+def interleaved(jobs: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, Timing]:
     """Each job timed once per round, so that a noisy moment hits all of them alike."""
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    taken: dict[Name, list[float]] = {name: [] for name in jobs}
     for job in jobs.values():
         job()  # the first call allocates
     for _ in range(rounds):
@@ -52,24 +74,124 @@ def interleaved(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str,
             began = time.perf_counter()
             job()
             taken[name].append((time.perf_counter() - began) * 1000)
-    return {name: Timing(min(all_), float(np.median(all_))) for name, all_ in taken.items()}
+    return {name: _timing(np.array(each)) for name, each in taken.items()}
 
 
-def stages(estimate: Estimator, image: Image, rounds: int) -> dict[str, Timing]:
-    """fit, network, decode and whole, for one picture."""
-    runtime = estimate.runtime
-    description = runtime.description
+def _timing(taken: NDArray[np.float64]) -> Timing:
+    median, late = np.percentile(taken, (50, 99))
+    return Timing(float(taken.min()), float(median), float(late))
+
+
+def table(
+    model: Path | None,
+    image: Image,
+    *,
+    heights: Sequence[int | None],
+    threads: Sequence[int | None],
+    batches: Sequence[int],
+    rounds: int,
+    report: Callable[[BadInput], None],
+) -> list[Row]:
+    """Every runtime and precision that takes the model, by input height, threads and batch; the
+    runtimes of one setting in turns."""
+    rows = []
+    for height, count, batch in product(heights, threads, batches):
+        estimates = all_runtimes(model, count, height, report)
+        jobs = {
+            (estimate.runtime.label, name): job
+            for estimate in estimates
+            for name, job in stages(estimate, image, batch).items()
+        }
+        timings = interleaved(jobs, rounds)
+        for estimate in estimates:
+            label = estimate.runtime.label
+            mine = {name: timing for (owner, name), timing in timings.items() if owner == label}
+            mine["network"] = _shared(mine["network"], batch)
+            used = count or os.cpu_count() or 1
+            rows.append(Row(label, estimate.height, used, batch, mine))
+    return rows
+
+
+def _shared(timing: Timing, batch: int) -> Timing:
+    return Timing(timing.least / batch, timing.median / batch, timing.late / batch)
+
+
+def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Callable[[], object]]:
+    """fit, network, decode, draw and whole, as jobs for one picture."""
+    runtime, description = estimate.runtime, estimate.runtime.description
     inputs = fit(image, estimate.height, description.multiple)[0][None]
-    fields = runtime(inputs)[0]
-    return interleaved(
-        {
-            "fit": lambda: fit(image, estimate.height, description.multiple),
-            "network": lambda: runtime(inputs),
-            "decode": lambda: decode(fields, description.skeleton),
-            "whole": lambda: estimate(image),
-        },
-        rounds,
-    )
+    several = np.repeat(inputs, batch, axis=0)
+    fields, poses = runtime(inputs)[0], estimate(image)
+    return {
+        "fit": lambda: fit(image, estimate.height, description.multiple),
+        "network": lambda: runtime(several),
+        "decode": lambda: decode(fields, description.skeleton),
+        "draw": lambda: draw(image, poses, ids=True),
+        "whole": lambda: draw(image, estimate(image), ids=True),
+    }
+
+
+def side_by_side(
+    model: Path | None, image: Image, height: int | None, processes: int, seconds: float = 3.0
+) -> dict[str, float]:
+    """Pictures a second of one process with all cores, and of several that share them, with and
+    without pinning their threads to cores."""
+    cores = os.cpu_count() or 1
+    each = max(cores // processes, 1)
+    settings = {
+        f"1 process x {cores} threads": (1, cores, False),
+        f"{processes} x {each}": (processes, each, False),
+        f"{processes} x {each}, pinned": (processes, each, True),
+    }
+    rates = {}
+    for name, (count, threads, pinning) in settings.items():
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+            job = partial(_rate, model, image, height, threads, pinning, seconds)
+            rates[name] = sum(each.result() for each in [pool.submit(job) for _ in range(count)])
+    return rates
+
+
+def _rate(
+    model: Path | None,
+    image: Image,
+    height: int | None,
+    threads: int,
+    pinning: bool,
+    seconds: float,
+) -> float:
+    """Pictures a second, from the first to the last within `seconds`."""
+    runtime = openvino(model_file(model), threads, "fast", pinning)
+    estimate = Estimator(runtime, height=height)
+    estimate(image)
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        estimate(image)
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def chart(rows: Sequence[Row], width: int = 900) -> Image:
+    """Medians as bars, one a row, a colour a stage."""
+    colours = {"fit": (200, 170, 60), "network": (180, 110, 40), "decode": (80, 170, 240),
+               "draw": (150, 150, 150)}  # fmt: skip
+    names = [f"{row.runtime}, {row.height}, {row.threads} thr., batch {row.batch}" for row in rows]
+    most = max(sum(row.stages[name].median for name in colours) for row in rows)
+    picture = np.full((34 * len(rows) + 50, width, 3), 255, np.uint8)
+
+    def write(text: str, x: int, y: int, colour: tuple[int, ...] = (60, 60, 60)) -> None:
+        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+
+    for number, (row, label) in enumerate(zip(rows, names, strict=True)):
+        x, y = 320.0, 34 * number + 14
+        write(label, 10, y + 15)
+        for name, colour in colours.items():
+            long = row.stages[name].median / most * (width - 420)
+            cv2.rectangle(picture, (round(x), y), (round(x + long), y + 20), colour, -1)
+            x += long
+        write(f"{sum(row.stages[name].median for name in colours):.1f} ms", round(x) + 8, y + 15)
+    for number, (name, colour) in enumerate(colours.items()):
+        write(name, 320 + 90 * number, picture.shape[0] - 14, colour)
+    return picture
 
 
 def height_for(

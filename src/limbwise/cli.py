@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from . import __version__
 from .atomic import check_writable, write_json
+from .cli_bench import bench
 from .cli_options import (
     ModelOption,
     Precision,
@@ -296,36 +295,7 @@ def export(
     typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")
 
 
-@app.command()
-@failing_in_one_line()
-def bench(
-    model: ModelOption = None,
-    size: SizeOption = None,
-    threads: ThreadsOption = None,
-    image: Annotated[
-        Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
-    ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
-) -> None:
-    """Milliseconds for fit, network, decode and the whole, per runtime, on this machine."""
-    from . import bench as timing
-    from .estimator import SAMPLE
-    from .picture import read_picture
-
-    picture = read_picture(image or SAMPLE)
-    estimates = timing.all_runtimes(model, threads, size, complain)
-    table = Table(title=f"{timing.machine()}: ms, least / median of {rounds}")
-    for column in ("runtime", "fit", "network", "decode", "whole"):
-        table.add_column(column, justify="left" if column == "runtime" else "right")
-    for estimate in estimates:
-        cells = timing.stages(estimate, picture, rounds).values()
-        table.add_row(estimate.runtime.label, *(f"{t.least:.1f} / {t.median:.1f}" for t in cells))
-    stdout = Console(highlight=False)
-    stdout.print(table)
-    for people, taken in timing.crowds(estimates[0], picture, (1, 2, 4, 8, 16), rounds).items():
-        stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
-
-
+app.command()(bench)
 app.command()(serve)
 app.command()(train)
 app.command()(check_data)

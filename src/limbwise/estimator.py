@@ -94,7 +94,7 @@ def load(
     CPU does best), f32 or bf16; `threads` None takes all cores; `device` is PyTorch's. `options`
     are those of `Estimator`. BadInput, one line, if the file is missing or of another kind.
     """
-    path = _model_file(model)
+    path = model_file(model)
     match runtime:
         case "openvino":
             runs = runtimes.openvino(path, threads, precision)
@@ -107,7 +107,8 @@ def load(
     return Estimator(runs, **options)
 
 
-def _model_file(model: str | Path | None) -> Path:
+def model_file(model: str | Path | None) -> Path:
+    """The file that `load` would take; BadInput if it is missing or of another kind."""
     if model is None and not BUNDLED.is_file():
         raise BadInput("this version brings no model of its own yet: name a model file")
     path = Path(model or BUNDLED)

@@ -1,0 +1,100 @@
+"""`limbwise bench`: what a picture takes here, by runtime, precision, size, threads and batch."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .atomic import check_writable, replacing, write_json
+from .cli_options import ModelOption
+from .errors import BadInput
+from .terminal import complain, failing_in_one_line
+
+
+@failing_in_one_line()
+def bench(
+    model: ModelOption = None,
+    size: Annotated[str, typer.Option(help="Input heights: 256,368.")] = "",
+    threads: Annotated[str, typer.Option(help="1,2; all cores if absent.")] = "",
+    batch: Annotated[str, typer.Option(help="Pictures that go through the network at once.")] = "1",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Several side by side as well, pinned and not.")
+    ] = 1,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
+    json_path: Annotated[Path | None, typer.Option("--json", help="All of it as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="The medians as bars: OUT.png.")] = None,
+) -> None:
+    """Milliseconds for fit, network, decode, draw and the whole, per runtime, on this machine."""
+    from . import bench as timing
+    from .estimator import SAMPLE
+    from .picture import read_picture
+
+    for path in (json_path, plot):
+        if path:
+            check_writable(path)
+    picture = read_picture(image or SAMPLE)
+    complained: set[str] = set()
+
+    def report(error: BadInput) -> None:
+        if str(error) not in complained:
+            complain(error)
+        complained.add(str(error))
+
+    rows = timing.table(
+        model, picture, heights=_numbers("--size", size) or [None], rounds=rounds, report=report,
+        threads=_numbers("--threads", threads) or [None], batches=_numbers("--batch", batch) or [1],
+    )  # fmt: skip
+    stdout = Console(highlight=False, width=max(Console().width, 140))
+    stdout.print(_table(f"{timing.machine()}: ms, least / median / p99 of {rounds}", rows))
+    first = timing.all_runtimes(model, None, rows[0].height, lambda error: None)[0]
+    crowds = timing.crowds(first, picture, (1, 2, 4, 8, 16), rounds)
+    for people, taken in crowds.items():
+        stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
+    rates: dict[str, float] = {}
+    if processes > 1:
+        rates = timing.side_by_side(model, picture, rows[0].height, processes)
+        for name, rate in rates.items():
+            stdout.print(f"{name}: {rate:.1f} pictures a second together")
+    if json_path:
+        write_json(json_path, {
+            "machine": timing.machine(), "rounds": rounds, "rows": [asdict(row) for row in rows],
+            "decode": {people: asdict(taken) for people, taken in crowds.items()},
+            "processes": rates,
+        })  # fmt: skip
+    if plot:
+        _save(plot, timing.chart(rows))
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",") if part]
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 for number in numbers):
+        raise BadInput(f"{option} {text} is not a list of whole numbers such as 1,2")
+    return numbers
+
+
+def _table(title: str, rows: list[Any]) -> Table:
+    table = Table(title=title)
+    for column in ("runtime", "height", "threads", "batch", *rows[0].stages):
+        table.add_column(column, justify="left" if column == "runtime" else "right")
+    for row in rows:
+        cells = [f"{t.least:.1f} / {t.median:.1f} / {t.late:.1f}" for t in row.stages.values()]
+        table.add_row(row.runtime, str(row.height), str(row.threads), str(row.batch), *cells)
+    return table
+
+
+def _save(path: Path, picture: Any) -> None:
+    import cv2
+
+    if path.suffix.lower() != ".png":
+        raise BadInput(f"{path} should end in .png")
+    with replacing(path) as temporary:
+        cv2.imwrite(str(temporary), picture)
