@@ -1,0 +1,81 @@
+"""The compiled backward pass gives PyTorch's gradients."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from limbwise.errors import BadInput
+from limbwise.skeleton import BODY
+from limbwise.train import depthwise
+from limbwise.train.checkpoint import build
+from limbwise.train.depthwise import accelerate
+
+pytest.importorskip("ninja")
+if not shutil.which("g++"):
+    pytest.skip("no C++ compiler is here", allow_module_level=True)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)])
+@pytest.mark.parametrize("size", [(9, 13), (12, 8), (2, 3)])
+def test_gradients_are_pytorchs(kernel: int, stride: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(32, 32, kernel, stride, kernel // 2, groups=32, bias=False)
+    fast = nn.Conv2d(32, 32, kernel, stride, kernel // 2, groups=32, bias=False)
+    fast.load_state_dict(plain.state_dict())
+    assert accelerate(fast) == 1
+    gradients = []
+    for layer in (plain, fast):
+        x = torch.randn(
+            3, 32, *size, generator=torch.Generator().manual_seed(1), requires_grad=True
+        )
+        out = layer(x)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(2)))
+        gradients.append((out, x.grad, layer.weight.grad))
+    for expected, found in zip(*gradients, strict=True):
+        assert torch.allclose(expected, found, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bf16_it_is_as_exact_as_pytorch_is() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 5, 2, 2, groups=64, bias=False)
+    x = torch.randn(2, 64, 20, 20)
+    layer(x).square().sum().backward()
+    exact = layer.weight.grad.clone()
+    layer.weight.grad = None
+    accelerate(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    assert (layer.weight.grad - exact).norm() < 0.02 * exact.norm()
+
+
+def test_what_it_cannot_do_is_left_alone() -> None:
+    others = [
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),  # too few channels
+        nn.Conv2d(32, 32, 3, padding=2, dilation=2, groups=32, bias=False),
+        nn.Conv2d(32, 32, 3, groups=32, bias=False),  # no padding
+    ]
+    assert accelerate(nn.ModuleList(others)) == 0
+
+
+def test_a_machine_that_cannot_compile_is_told_what_is_missing(monkeypatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("Ninja is required to load C++ extensions")
+
+    monkeypatch.setattr("torch.utils.cpp_extension.load", fails)
+    depthwise._native.cache_clear()
+    with pytest.raises(BadInput, match=r"--native needs a C\+\+ compiler and ninja"):
+        accelerate(nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False))
+    depthwise._native.cache_clear()
+
+
+def test_limbwises_network_has_them_all() -> None:
+    made = build("limbwise", BODY)
+    depthwise = [m for m in made.network.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    before = list(made.network.state_dict())
+    assert accelerate(made.network) == len(depthwise)
+    assert list(made.network.state_dict()) == before
