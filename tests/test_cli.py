@@ -212,16 +212,6 @@ def test_help_names_every_verb() -> None:
     assert limbwise("--version").stdout.startswith("limbwise ")
 
 
-def test_bench_prints_every_stage_and_runtime(checkpoint, capsys) -> None:
-    args = ["bench", "--model", str(checkpoint), "--size", "64", "--rounds", "2"]
-    code = exit_code([*args, "--image", str(SAMPLE)])
-    printed = capsys.readouterr()
-    if code:  # random weights may see nobody
-        assert "nobody is found" in printed.err
-    for word in ("openvino f32", "onnxruntime f32", "torch f32", "fit", "network", "decode"):
-        assert word in printed.out
-
-
 # The seed's commands.
 
 

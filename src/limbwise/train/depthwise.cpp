@@ -4,12 +4,13 @@
 // weight's gradient stays in registers while the picture's row goes by; the input's gradient
 // gathers what each of its pixels gave to. float and bfloat16; sums are in float.
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/extension.h>
+#include <torch/library.h>
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
+#include <tuple>
 
 constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -110,24 +111,24 @@ void both(const Value* input, const Value* gradient, const float* weight, Value*
 }
 
 // input (N, C, H, W), gradient (N, C, h, w), weight (C, 1, K, K), padding K / 2 -> their gradients
-std::pair<torch::Tensor, torch::Tensor> backward(torch::Tensor input, torch::Tensor gradient,
-                                                 torch::Tensor weight, int64_t stride) {
+std::tuple<at::Tensor, at::Tensor> backward(at::Tensor input, at::Tensor gradient,
+                                            at::Tensor weight, int64_t stride) {
     const int64_t kernel = weight.size(2), channels = input.size(1);
     TORCH_CHECK(channels % LANES == 0, "channels have to be a multiple of ", LANES);
     const auto last = at::MemoryFormat::ChannelsLast;
     input = input.contiguous(last);
     gradient = gradient.to(input.scalar_type()).contiguous(last);
-    const auto taps = weight.to(torch::kFloat).reshape({channels, -1}).t().contiguous();
+    const auto taps = weight.to(at::kFloat).reshape({channels, -1}).t().contiguous();
     const Shape s{input.size(0),    channels,         input.size(2),
                   input.size(3),    gradient.size(2), gradient.size(3)};
     const int tasks = 4 * at::get_num_threads();
-    auto sums = torch::zeros({tasks, kernel * kernel, channels});
-    auto to = torch::empty_like(input, last);
-    if (input.scalar_type() == torch::kFloat) {
+    auto sums = at::zeros({tasks, kernel * kernel, channels}, at::kFloat);
+    auto to = at::empty_like(input, last);
+    if (input.scalar_type() == at::kFloat) {
         both(input.data_ptr<float>(), gradient.data_ptr<float>(), taps.data_ptr<float>(),
              to.data_ptr<float>(), sums.data_ptr<float>(), s, kernel, stride, tasks);
     } else {
-        TORCH_CHECK(input.scalar_type() == torch::kBFloat16, "float32 or bfloat16 is needed");
+        TORCH_CHECK(input.scalar_type() == at::kBFloat16, "float32 or bfloat16 is needed");
         both((const uint16_t*)input.data_ptr(), (const uint16_t*)gradient.data_ptr(),
              taps.data_ptr<float>(), (uint16_t*)to.data_ptr(), sums.data_ptr<float>(), s, kernel,
              stride, tasks);
@@ -135,4 +136,4 @@ std::pair<torch::Tensor, torch::Tensor> backward(torch::Tensor input, torch::Ten
     return {to, sums.sum(0).t().reshape(weight.sizes())};
 }
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) { module.def("backward", &backward); }
+TORCH_LIBRARY(limbwise, library) { library.def("depthwise_backward", &backward); }

@@ -66,7 +66,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight = _native().backward(x, gradient, weight, ctx.stride)
+        of_x, of_weight = _native()(x, gradient, weight, ctx.stride)
         return of_x, of_weight.to(weight.dtype), None
 
 
@@ -79,11 +79,12 @@ def _native() -> Any:
     os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
     flags = ["-O3", "-march=native", "-ffast-math"]
     try:
-        return load("limbwise_depthwise", [str(SOURCE)], extra_cflags=flags)
+        load("limbwise_depthwise", [str(SOURCE)], extra_cflags=flags, is_python_module=False)
     except (RuntimeError, OSError) as error:
         raise BadInput(
             f"--native needs a C++ compiler and ninja (pip install ninja): {_first(error)}"
         ) from error
+    return torch.ops.limbwise.depthwise_backward
 
 
 def _first(error: Exception) -> str:
