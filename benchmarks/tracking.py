@@ -1,6 +1,6 @@
 """How well people keep their ids, how still a still person is, and how late a moving one.
 
-    pip install motmetrics '.[dev]'
+    pip install '.[benchmarks]'
     python benchmarks/tracking.py [--seeds N]
     python benchmarks/tracking.py --video VIDEO --model MODEL
 
