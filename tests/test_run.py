@@ -187,7 +187,7 @@ def test_what_is_wanted_is_shown_beside_what_is_said(tmp_path) -> None:
 def test_two_processes_train_together_and_one_tells(tmp_path) -> None:
     labels = kites(tmp_path / "a", 4, 0)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "29531", "-m", "limbwise", "train", str(labels)]
+    command += ["--standalone", "-m", "limbwise", "train", str(labels)]
     command += [str(labels.parent), "--size", "64", "--batch-size", "4", "--steps", "2"]
     command += ["--log-every", "1", "--out", str(tmp_path / "run"), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -213,6 +213,9 @@ def test_people_are_trained_with_limbs_that_hold_them_together() -> None:
 def test_bad_input_to_training_is_one_line(tmp_path, capsys) -> None:
     labels = kites(tmp_path / "a", 2, 0)
     (tmp_path / "cat.txt").write_text("meow")
+    nothing = kites(tmp_path / "b", 2, 0)
+    for name in ("1.png", "2.png"):
+        (nothing.parent / name).write_bytes(b"not a picture")
     for args, told in (
         ([str(tmp_path / "gone.json"), str(tmp_path)], "gone.json"),
         ([str(tmp_path / "cat.txt"), str(tmp_path)], "cat.txt"),
@@ -222,6 +225,18 @@ def test_bad_input_to_training_is_one_line(tmp_path, capsys) -> None:
         ([str(labels), str(labels.parent), "--device", "gpu"], "device gpu is not here"),
         ([str(labels), str(labels.parent), "--init", "mobilenet:cat.pth"], "only lightweight"),
         ([str(labels), str(labels.parent), "--also", "more.json"], "ANNOTATIONS:IMAGES"),
+        (
+            [
+                str(labels),
+                str(labels.parent),
+                "--val-annotations",
+                str(labels),
+                "--val-images",
+                str(labels.parent),
+            ],
+            "nothing is left to train on",
+        ),
+        ([str(nothing), str(nothing.parent)], "none of the 2 pictures can be read"),
         ([str(labels), str(labels.parent), "--augment", "mosaik=0"], "mosaic"),
         ([str(labels), str(labels.parent), "--augment", "person=1"], "person"),
     ):

@@ -117,6 +117,13 @@ def test_prepared_labels_train_alike_and_are_smaller(people: Path, tmp_path: Pat
         assert np.array_equal(getattr(small, name), getattr(whole, name)), name
 
 
+def test_annotations_that_lack_something_are_passed_over(people: Path, tmp_path: Path) -> None:
+    labels = json.loads(people.read_text())
+    labels["annotations"] += [{"id": 7, "category_id": 1}, {"image_id": 1, "keypoints": None}]
+    people.write_text(json.dumps(labels))
+    assert prepare(people, tmp_path / "small.json") == (5, 5)
+
+
 def test_a_subset_is_whole_pictures_with_people(people: Path, tmp_path: Path) -> None:
     out = tmp_path / "some.json"
     assert subset(people, out, 3) == 3

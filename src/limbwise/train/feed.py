@@ -54,6 +54,8 @@ def feed(
 def _room(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
+    if not hasattr(os, "sysconf"):  # Windows does not say
+        return 4 * 2**30
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
@@ -61,6 +63,8 @@ def _from_memory(labels: Labels, device: torch.device, long_side: int, workers: 
     everything = samples(
         labels, load_pictures(labels, long_side=long_side, workers=workers), device
     )
+    if not len(everything):
+        raise BadInput(f"none of the {len(labels)} pictures can be read: check-data says why")
     return lambda indices: (everything, indices % len(everything))
 
 

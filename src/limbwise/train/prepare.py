@@ -18,13 +18,13 @@ def prepare(labels: str | Path, out: str | Path) -> tuple[int, int]:
     data = load_json(Path(labels))
     category = keypoint_category(data, Path(labels))
     people = [entry for entry in data["annotations"] if _is(entry, category)]
-    seen = {entry["image_id"] for entry in people if any(entry.get("keypoints", [])[2::3])}
+    seen = {entry.get("image_id") for entry in people if _has_keypoints(entry)}
     if not seen:
         raise BadInput(f"nobody in {labels} has keypoints")
     pictures = [_only(entry, _PICTURE) for entry in data["images"] if entry.get("id") in seen]
     kept = [_slim(entry) for entry in people if entry.get("image_id") in seen]
     write_json(Path(out), {"images": pictures, "annotations": kept, "categories": [category]})
-    return len(pictures), sum(any(entry.get("keypoints", [])[2::3]) for entry in kept)
+    return len(pictures), sum(map(_has_keypoints, kept))
 
 
 def subset(labels: str | Path, out: str | Path, count: int = 250, seed: int = 0) -> int:
@@ -47,11 +47,15 @@ def _is(entry: dict[str, Any], category: dict[str, Any]) -> bool:
     return bool(entry.get("category_id", category.get("id")) == category.get("id"))
 
 
+def _has_keypoints(entry: dict[str, Any]) -> bool:
+    return any((entry.get("keypoints") or [])[2::3])
+
+
 def _only(entry: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: entry[name] for name in names if name in entry}
 
 
 def _slim(entry: dict[str, Any]) -> dict[str, Any]:
     """Outlines only of those without keypoints: their region is masked by it."""
-    region = entry.get("iscrowd") or not any(entry.get("keypoints", [])[2::3])
+    region = entry.get("iscrowd") or not _has_keypoints(entry)
     return _only(entry, _PERSON + (("segmentation",) if region else ()) + ("labels",))

@@ -78,6 +78,8 @@ def train(
     here = join_processes(device)
     torch.manual_seed(recipe.get("seed", 0))
     labels = _without(read_all(data), data.val_annotations, data.val_images)
+    if not len(labels):
+        raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(network, init, labels.skeleton, size, options or {})
     batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
     pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
@@ -110,7 +112,7 @@ def begin(
     A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers.
     """
     if init and init != "imagenet" and not init.startswith("mobilenet:"):
-        path = MODELS / "limbwise.safetensors" if init == "bundled" else init
+        path = _bundled() if init == "bundled" else Path(init)
         return _from_checkpoint(load(path), skeleton, size, options)
     if network == "lightweight-openpose":
         skeleton = BODY if skeleton == TRAINED else skeleton
@@ -124,6 +126,13 @@ def begin(
             raise BadInput("only lightweight-openpose starts from MobileNet")
         load_mobilenet(made.network, init.removeprefix("mobilenet:"))
     return made
+
+
+def _bundled() -> Path:
+    path = MODELS / "limbwise.safetensors"
+    if not path.is_file():
+        raise BadInput("this version brings no model of its own yet: --init imagenet, or a file")
+    return path
 
 
 def _from_checkpoint(
