@@ -56,6 +56,25 @@ def test_the_loss_falls(tmp_path) -> None:
     assert said[-1]["total"] < 0.95 * said[0]["total"]
 
 
+def test_what_is_frozen_stays_and_the_rest_learns(tmp_path) -> None:
+    run = started(tmp_path, freeze=2)
+    before = {key: value.clone() for key, value in run.network.state_dict().items()}
+    figures(run)
+    frozen = ("trunk.stem.", "trunk.stages.0.", "trunk.stages.1.")
+    for key, value in run.network.state_dict().items():
+        same = torch.equal(value, before[key])
+        assert same == key.startswith(frozen) or key.endswith("num_batches_tracked"), key
+    run.resume()
+    with pytest.raises(BadInput, match="not a run of this network"):
+        started(tmp_path).resume()
+
+
+def test_the_ancestors_trunk_cannot_be_frozen(tmp_path) -> None:
+    made = build("lightweight-openpose", STICK)
+    with pytest.raises(BadInput, match="freeze"):
+        Run(made, Recipe(1, freeze=1), tmp_path, torch.device("cpu"))
+
+
 class KilledError(Exception):
     pass
 

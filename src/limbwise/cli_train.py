@@ -1,5 +1,6 @@
 """The training verbs of the command line; PyTorch is imported when one of them runs."""
 
+import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,10 @@ def train(
     native: Annotated[
         bool, typer.Option("--native", help="On CPUs: compile a faster backward pass (g++, ninja).")
     ] = False,
+    freeze: Annotated[
+        int,
+        typer.Option(min=0, max=6, help="Stages of the pretrained trunk that stay as they are."),
+    ] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     log_every: Annotated[int, typer.Option("--log-every", min=1, help="Steps.")] = 20,
@@ -75,6 +80,7 @@ def train(
     need_torch()
     from .train.run import Data, train
 
+    _keep_freed_memory()
     pairs = [(str(annotations), str(images)), *map(_pair, also or [])]
     labels, places = zip(*pairs, strict=True)
     data = Data(labels, places, val_annotations, val_images, sigmas)
@@ -85,10 +91,19 @@ def train(
             resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
             accumulate=accumulate, lr=lr, warmup=warmup, ema=ema, size=size,
             settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
-            native=native, workers=workers, seed=seed, log_every=log_every, save_every=save_every,
-            validate_every=validate_every,
+            native=native, freeze=freeze, workers=workers, seed=seed, log_every=log_every,
+            save_every=save_every, validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
+
+
+def _keep_freed_memory() -> None:
+    """glibc would give every step's tensors back and be given them again, cleared page by page: a
+    tenth of a step on a CPU (docs/log.md). Other C libraries are left alone."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt:
+        mallopt(ctypes.c_int(-4), ctypes.c_int(0))  # M_MMAP_MAX
+        mallopt(ctypes.c_int(-1), ctypes.c_int(2**31 - 1))  # M_TRIM_THRESHOLD
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,16 +1,18 @@
 // Gradients of depthwise convolutions on a CPU, channels last, 16 channels at a time.
 //
-// PyTorch leaves them to a generic kernel that takes most of a training step. Here a row of the
-// weight's gradient stays in registers while the picture's row goes by; the input's gradient
-// gathers what each of its pixels gave to. float and bfloat16; sums are in float.
+// PyTorch leaves them to a generic kernel that takes most of a training step. Here K rows at a time
+// lie widened to float and padded with zeros in the first cache, so that inner loops have no
+// branches; a row of the weight, or of its gradient, stays in registers while they go by.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <tuple>
+#include <vector>
 
 constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -38,74 +40,109 @@ static inline void store(uint16_t* to, Floats value) {  // rounded to the neares
     memcpy(to, &half, sizeof half);
 }
 
+// Rows of an image, or of its gradient, as they come: the last K of them.
+template <int K>
+struct Rows {
+    int64_t width, next = 0;
+    std::vector<Floats> values;
+
+    explicit Rows(int64_t width) : width(width), values(K * width) {}
+    Floats* at(int64_t row) { return values.data() + row % K * width; }
+
+    // reads up to the row `last`, in which `count` values lie `channels` apart
+    template <typename Value>
+    void read(const Value* from, int64_t last, int64_t count, int64_t channels) {
+        for (; next <= last; next++)
+            for (int64_t x = 0; x < count; x++)
+                at(next)[K / 2 + x] = load(from + (next * count + x) * channels);
+    }
+};
+
 struct Shape {
     int64_t count, channels, height, width;  // of the input
     int64_t rows, columns;                   // of the output
 };
 
-// sums (tasks, K * K, channels) += input * gradient, over the tasks' shares of the output's rows
+// sums (K * K, channels) += input * gradient, of one image and LANES channels
 template <typename Value, int K, int STRIDE>
-void weight_gradient(const Value* input, const Value* gradient, float* sums, Shape s, int tasks) {
-    const int64_t all = s.count * s.rows;
-    at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; task++)
-            for (int64_t row = all * task / tasks; row < all * (task + 1) / tasks; row++)
-                for (int64_t c = 0; c < s.channels; c += LANES)
-                    for (int i = 0; i < K; i++) {
-                        const int64_t n = row / s.rows, y = row % s.rows * STRIDE + i - K / 2;
-                        if (y < 0 || y >= s.height) continue;
-                        const Value* seen = input + (n * s.height + y) * s.width * s.channels + c;
-                        const Value* given = gradient + row * s.columns * s.channels + c;
-                        float* to = sums + (task * K * K + i * K) * s.channels + c;
-                        Floats sum[K];
-                        for (int j = 0; j < K; j++) sum[j] = load(to + j * s.channels);
-                        for (int64_t column = 0; column < s.columns; column++) {
-                            const Floats g = load(given + column * s.channels);
-                            const int64_t first = column * STRIDE - K / 2;
-                            for (int j = 0; j < K; j++) {
-                                const int64_t x = first + j;
-                                if (x >= 0 && x < s.width) sum[j] += g * load(seen + x * s.channels);
-                            }
-                        }
-                        for (int j = 0; j < K; j++) store(to + j * s.channels, sum[j]);
-                    }
-    });
+void weight_gradient(const Value* input, const Value* gradient, float* sums, Shape s) {
+    std::vector<Floats> given(s.columns);
+    Rows<K> seen(s.width + K);
+    for (int64_t row = 0; row < s.rows; row++) {
+        const Value* of_row = gradient + row * s.columns * s.channels;
+        for (int64_t x = 0; x < s.columns; x++) given[x] = load(of_row + x * s.channels);
+        seen.read(input, std::min(row * STRIDE + K / 2, s.height - 1), s.width, s.channels);
+        for (int i = 0; i < K; i++) {
+            const int64_t y = row * STRIDE + i - K / 2;
+            if (y < 0 || y >= s.height) continue;
+            const Floats* values = seen.at(y);
+            float* to = sums + i * K * s.channels;
+            Floats sum[K];
+            for (int j = 0; j < K; j++) sum[j] = load(to + j * s.channels);
+            for (int64_t x = 0; x < s.columns; x++)
+                for (int j = 0; j < K; j++) sum[j] += given[x] * values[x * STRIDE + j];
+            for (int j = 0; j < K; j++) store(to + j * s.channels, sum[j]);
+        }
+    }
+}
+
+// sums of a row, of which every STRIDE-th is meant from FIRST on, += the outputs' gradients
+template <int K, int STRIDE, int FIRST>
+void gather(const Floats* values, const Floats* taps, std::vector<Floats>& sums) {
+    for (size_t x = FIRST; x < sums.size(); x += STRIDE, values++) {
+        Floats sum = sums[x];
+        for (int j = 0; j < K; j++)
+            if ((FIRST + K / 2 - j) % STRIDE == 0)
+                sum += values[K / 2 + (FIRST + K / 2 - j) / STRIDE] * taps[j];
+        sums[x] = sum;
+    }
 }
 
 // to (input's shape) = for each pixel the gradients of the outputs it had a part in, weighted
 template <typename Value, int K, int STRIDE>
 void input_gradient(const Value* gradient, const float* weight, Value* to, Shape s) {
-    at::parallel_for(0, s.count * s.height, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; row++)
-            for (int64_t c = 0; c < s.channels; c += LANES)
-                for (int64_t x = 0; x < s.width; x++) {
-                    Floats sum = {};
-                    for (int i = 0; i < K; i++) {
-                        const int64_t n = row / s.height, y = row % s.height + K / 2 - i;
-                        if (y < 0 || y % STRIDE || y / STRIDE >= s.rows) continue;
-                        const Value* given =
-                            gradient + (n * s.rows + y / STRIDE) * s.columns * s.channels + c;
-                        const float* w = weight + i * K * s.channels + c;
-                        for (int j = 0; j < K; j++) {
-                            const int64_t u = x + K / 2 - j;
-                            if (u < 0 || u % STRIDE || u / STRIDE >= s.columns) continue;
-                            sum += load(given + u / STRIDE * s.channels) * load(w + j * s.channels);
-                        }
-                    }
-                    store(to + (row * s.width + x) * s.channels + c, sum);
-                }
+    std::vector<Floats> sums(s.width);
+    Rows<K> given(s.columns + K);
+    for (int64_t y = 0; y < s.height; y++) {
+        std::fill(sums.begin(), sums.end(), Floats{});
+        given.read(gradient, std::min((y + K / 2) / STRIDE, s.rows - 1), s.columns, s.channels);
+        for (int i = 0; i < K; i++) {
+            const int64_t row = y + K / 2 - i;
+            if (row < 0 || row % STRIDE || row / STRIDE >= s.rows) continue;
+            const Floats* values = given.at(row / STRIDE);
+            Floats taps[K];
+            for (int j = 0; j < K; j++) taps[j] = load(weight + (i * K + j) * s.channels);
+            gather<K, STRIDE, 0>(values, taps, sums);
+            if (STRIDE == 2) gather<K, STRIDE, STRIDE - 1>(values, taps, sums);
+        }
+        Value* row = to + y * s.width * s.channels;
+        for (int64_t x = 0; x < s.width; x++) store(row + x * s.channels, sums[x]);
+    }
+}
+
+// sums (N, K * K, channels); an image's channels one after another, while the cache holds it
+template <typename Value, int K, int STRIDE>
+void both(const Value* input, const Value* gradient, const float* weight, Value* to, float* sums,
+          Shape s) {
+    const int64_t blocks = s.channels / LANES;
+    at::parallel_for(0, s.count * blocks, 1, [&](int64_t first, int64_t last) {
+        for (int64_t task = first; task < last; task++) {
+            const int64_t n = task / blocks, c = task % blocks * LANES;
+            const int64_t seen = n * s.height * s.width * s.channels + c;
+            const Value* given = gradient + n * s.rows * s.columns * s.channels + c;
+            weight_gradient<Value, K, STRIDE>(input + seen, given,
+                                              sums + n * K * K * s.channels + c, s);
+            input_gradient<Value, K, STRIDE>(given, weight + c, to + seen, s);
+        }
     });
 }
 
 template <typename Value>
-void both(const Value* input, const Value* gradient, const float* weight, Value* to, float* sums,
-          Shape s, int64_t kernel, int64_t stride, int tasks) {
-#define WHERE(K, S)                                                     \
-    if (kernel == K && stride == S) {                                   \
-        weight_gradient<Value, K, S>(input, gradient, sums, s, tasks);  \
-        input_gradient<Value, K, S>(gradient, weight, to, s);           \
-        return;                                                         \
-    }
+void choose(const Value* input, const Value* gradient, const float* weight, Value* to, float* sums,
+            Shape s, int64_t kernel, int64_t stride) {
+#define WHERE(K, S) \
+    if (kernel == K && stride == S) \
+        return both<Value, K, S>(input, gradient, weight, to, sums, s);
     WHERE(3, 1) WHERE(3, 2) WHERE(5, 1) WHERE(5, 2) WHERE(7, 1) WHERE(7, 2)
     TORCH_CHECK(false, "no depthwise kernel of size ", kernel, " and stride ", stride);
 }
@@ -121,19 +158,22 @@ std::tuple<at::Tensor, at::Tensor> backward(at::Tensor input, at::Tensor gradien
     const auto taps = weight.to(at::kFloat).reshape({channels, -1}).t().contiguous();
     const Shape s{input.size(0),    channels,         input.size(2),
                   input.size(3),    gradient.size(2), gradient.size(3)};
-    const int tasks = 4 * at::get_num_threads();
-    auto sums = at::zeros({tasks, kernel * kernel, channels}, at::kFloat);
+    auto sums = at::zeros({s.count, kernel * kernel, channels}, at::kFloat);
     auto to = at::empty_like(input, last);
     if (input.scalar_type() == at::kFloat) {
-        both(input.data_ptr<float>(), gradient.data_ptr<float>(), taps.data_ptr<float>(),
-             to.data_ptr<float>(), sums.data_ptr<float>(), s, kernel, stride, tasks);
+        choose(input.data_ptr<float>(), gradient.data_ptr<float>(), taps.data_ptr<float>(),
+               to.data_ptr<float>(), sums.data_ptr<float>(), s, kernel, stride);
     } else {
         TORCH_CHECK(input.scalar_type() == at::kBFloat16, "float32 or bfloat16 is needed");
-        both((const uint16_t*)input.data_ptr(), (const uint16_t*)gradient.data_ptr(),
-             taps.data_ptr<float>(), (uint16_t*)to.data_ptr(), sums.data_ptr<float>(), s, kernel,
-             stride, tasks);
+        choose((const uint16_t*)input.data_ptr(), (const uint16_t*)gradient.data_ptr(),
+               taps.data_ptr<float>(), (uint16_t*)to.data_ptr(), sums.data_ptr<float>(), s, kernel,
+               stride);
     }
     return {to, sums.sum(0).t().reshape(weight.sizes())};
 }
 
-TORCH_LIBRARY(limbwise, library) { library.def("depthwise_backward", &backward); }
+TORCH_LIBRARY(limbwise, library) {
+    library.def("depthwise_backward(Tensor x, Tensor g, Tensor w, int s) -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(limbwise, CPU, library) { library.impl("depthwise_backward", &backward); }

@@ -23,6 +23,7 @@ from ..errors import BadInput
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .depthwise import accelerate
+from .limbwise_network import LimbwiseNetwork
 from .loss import Targets, loss
 
 # (step, how many pictures, which share: rank and of how many) -> (N, 3, H, W) 0..255 and targets
@@ -37,7 +38,8 @@ class Recipe:
     """How to train: AdamW, warm-up then cosine, an average of the weights (EMA).
 
     `trunk_lr` multiplies the learning rate of pretrained layers; `accumulate` batches make a step;
-    `native` compiles a faster backward pass for CPUs (depthwise.py);
+    `native` compiles a faster backward pass for CPUs (depthwise.py); `freeze`: the stem and that
+    many stages of a pretrained trunk stay as they are, half of a step's time on a CPU;
     every `save_every` steps the run is saved, every `validate_every` the average is measured.
     """
 
@@ -54,6 +56,7 @@ class Recipe:
     amp: bool = False
     compile: bool = False
     native: bool = False
+    freeze: int = 0
     save_every: int = 500
     validate_every: int = 0
     log_every: int = 20
@@ -64,6 +67,8 @@ class Run:
 
     def __init__(self, made: Checkpoint, recipe: Recipe, out: Path, device: torch.device) -> None:
         self.made, self.recipe, self.out, self.device = made, recipe, out, device
+        if recipe.freeze:
+            freeze(made.network, recipe.freeze)
         self.network = made.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(_groups(self.network, recipe), lr=recipe.lr)
@@ -102,6 +107,8 @@ class Run:
 
     def _forward(self) -> nn.Module:
         network: Any = self.network.train()
+        if self.recipe.freeze:
+            freeze(self.network, self.recipe.freeze)
         if self.recipe.native:
             accelerate(self.network)
         if self.processes > 1:
@@ -211,6 +218,8 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Norms and biases without decay; the pretrained trunk at its share of the learning rate."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, value in network.named_parameters():
+        if not value.requires_grad:
+            continue
         groups.setdefault((name.startswith("trunk."), value.ndim > 1), []).append(value)
     return [
         {
@@ -220,6 +229,17 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         }
         for (trunk, decays), values in groups.items()
     ]
+
+
+def freeze(network: nn.Module, stages: int) -> None:
+    """The stem and the first stages of the trunk get no gradients; their batch norm is at rest.
+
+    BadInput if the network has no such trunk.
+    """
+    if not isinstance(network, LimbwiseNetwork):
+        raise BadInput("only limbwise's own network has a trunk to freeze")
+    for part in (network.trunk.stem, *network.trunk.stages[:stages]):
+        part.eval().requires_grad_(False)
 
 
 def join_processes(device: str | None = None) -> torch.device:
