@@ -1,15 +1,19 @@
-"""How fast: the decoder against the ancestor's on the same maps, and the network per runtime.
+"""How fast: pipelines side by side, the decoder against the ancestor's, networks by runtime.
 
-    python benchmarks/speed.py [--shared ../shared] [--rounds 20] [--pictures 30]
+    python benchmarks/speed.py [--shared ../shared] [--rounds 50] [--pictures 30] [--peer X.xml ...]
+
+A peer is a network of anybody's as OpenVINO reads it, timed without its decoder.
 
 Everything that is compared is timed in one process, in turns, so that a noisy moment hits all of
 it alike; what counts is the ratio.
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from ancestor import people as ancestor_people
 
@@ -26,16 +30,70 @@ from limbwise.view import fit
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--pictures", type=int, default=30)
+    parser.add_argument("--peer", type=Path, action="append", default=[])
     flags = parser.parse_args()
     reference = flags.shared / "reference"
     print(machine())
+    for height, width in ((256, 456), (368, 656)):
+        for threads in (1, 2):
+            pipelines(reference, (height, width), threads, flags.rounds, flags.peer)
     foreign = load(reference / "human-pose-estimation-0001.onnx", precision="f32").runtime
     pictures = sorted((flags.shared / "data" / "val" / "images").iterdir())[: flags.pictures]
     decoders(foreign, [read_picture(path) for path in pictures])
     crowd(foreign)
     networks(reference, flags.rounds)
+
+
+def pipelines(
+    reference: Path, size: tuple[int, int], threads: int, rounds: int, peers: list[Path]
+) -> None:
+    """From a frame of 1280 x 720 in memory to poses; two people stand in it."""
+    frame = cv2.resize(read_picture(SAMPLE), (1280, 720), interpolation=cv2.INTER_AREA)
+    checkpoint = reference / "lightweight-openpose.pth"
+    omz = reference / "human-pose-estimation-0001"
+    seed = load(checkpoint, runtime="torch", threads=threads, height=size[0])
+
+    def as_the_demo() -> object:
+        return ancestor_people(seed.look(frame)[0], 4)
+
+    ways = {
+        "ancestor, OpenVINO f32": load(omz.with_suffix(".onnx"), precision="f32", threads=threads),
+        "ancestor, OpenVINO int8": load(omz / f"{omz.name}.xml", threads=threads),
+        "limbwise, f32": load(precision="f32", threads=threads),
+        "limbwise, fast": load(threads=threads),
+        "limbwise, int8": load(precision="int8", threads=threads),
+    }
+    jobs: dict[str, Callable[[], object]] = {"ancestor, PyTorch, its decoder x4": as_the_demo}
+    for name, way in ways.items():
+        way.height = size[0]
+        jobs[f"{name} ({way.runtime.label})"] = partial(way, frame)
+    jobs["ancestor's network alone, OpenVINO f32"] = partial(
+        ways["ancestor, OpenVINO f32"].runtime, np.zeros((1, *size, 3), np.uint8)
+    )
+    for peer in peers:
+        jobs[f"{peer.stem}, network alone, OpenVINO"] = peer_network(peer, size, threads)
+    timings = interleaved(jobs, rounds)
+    first = timings["ancestor, PyTorch, its decoder x4"]
+    print(f"\nA frame to poses, {size[0]} x {size[1]}, {threads} threads, {rounds} rounds:")
+    for name, timing in timings.items():
+        ratio = first.median / timing.median
+        print(f"  {name:44} {show(timing)}, the first takes {ratio:5.1f} times as long")
+
+
+def peer_network(path: Path, size: tuple[int, int], threads: int) -> Callable[[], object]:
+    """One pass of a network with inputs (1, 3, H, W), both sides up to multiples of 32."""
+    import openvino as ov
+
+    core = ov.Core()
+    network = core.read_model(path)
+    shape = 1, 3, -(-size[0] // 32) * 32, -(-size[1] // 32) * 32
+    network.reshape(shape)
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
+               "ENABLE_CPU_PINNING": False}  # fmt: skip
+    request = core.compile_model(network, "CPU", options).create_infer_request()
+    return partial(request.infer, [np.zeros(shape, np.float32)])
 
 
 def decoders(runtime: Runtime, images: list[np.ndarray]) -> None:

@@ -17,8 +17,12 @@ class Targets:
     limb_weight: Tensor
 
 
-def loss(outputs: list[Tensor], targets: Targets, emphasis: float = 4.0) -> dict[str, Tensor]:
+def loss(
+    outputs: list[Tensor], targets: Targets, emphasis: float = 4.0, keypoints: float = 3.0
+) -> dict[str, Tensor]:
     """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
+
+    In `total` heatmaps count `keypoints` times: they are what people are lost by (docs/log.md).
 
     outputs is heatmaps (N, K or K + 1, h, w), limb fields (N, 2 L, h, w) per stage; a channel more
     than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as much where
@@ -38,7 +42,7 @@ def loss(outputs: list[Tensor], targets: Targets, emphasis: float = 4.0) -> dict
         (_mean(said[0], heatmaps, heatmap_weight), _mean(said[1], limbs, limb_weight))
         for said in zip(outputs[::2], outputs[1::2], strict=True)
     ]
-    total = torch.stack([a + b for a, b in each]).mean()
+    total = torch.stack([keypoints * a + b for a, b in each]).mean()
     return {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
 
 
