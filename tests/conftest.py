@@ -1,6 +1,7 @@
 """What several tests share: pictures, a checkpoint with random weights, people drawn as fields."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from limbwise.train.lightweight_openpose import LightweightOpenPose
 # CI draws the same examples every time; people's runs look for new ones.
 settings.register_profile("ci", derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+_CACHE = tempfile.TemporaryDirectory(prefix="limbwise-tests-")  # not the user's own
+os.environ["LIMBWISE_CACHE"] = _CACHE.name
 
 SHARED = Path(__file__).parents[2] / "shared"
 REFERENCE = SHARED / "reference"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import cache
 from .errors import BadInput
 from .fields import Fields
 from .skeleton import BODY, Skeleton
@@ -107,7 +108,12 @@ def openvino(
         "INFERENCE_NUM_THREADS": threads or 0,
         "ENABLE_CPU_PINNING": pinning,
     }
+    kept = cache.folder()
+    if kept:
+        options["CACHE_DIR"] = str(kept)
     compiled = core.compile_model(model, "CPU", options)
+    if kept:
+        cache.prune(kept)
     request = compiled.create_infer_request()
 
     def run(images: Batch) -> tuple[Maps, Maps]:
