@@ -40,6 +40,8 @@ def test_int8_says_what_float_says(ending, checkpoint, photos, tmp_path) -> None
     run = runtime.onnx if ending == "onnx" else runtime.openvino
     quantised, plain = run(out), runtime.openvino(checkpoint, precision="f32")
     assert quantised.description.height == 128
+    if ending == "xml":
+        assert runtime.openvino(out, precision="int8").label.startswith("openvino int8, ")
     picture = fit(read_picture(SAMPLE), 128)[0][None]
     said, truth = (each(picture)[0].heatmaps for each in (quantised, plain))
     assert np.abs(said - truth).max() > 0  # it is another network

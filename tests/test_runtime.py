@@ -9,7 +9,7 @@ import pytest
 from conftest import REFERENCE, needs_reference
 from limbwise import runtime
 from limbwise.errors import BadInput
-from limbwise.estimator import load
+from limbwise.estimator import SAMPLE, load, model_file
 from limbwise.runtime import Description, Runtime
 from limbwise.skeleton import BODY
 from limbwise.train.convert import to_openvino
@@ -138,8 +138,39 @@ def test_a_runtime_that_cannot_take_the_file_says_which_can(files, checkpoint) -
     assert "needs an .onnx file" in refused(files["own.xml"], runtime="onnx")
     assert "needs .safetensors or .pth" in refused(files["own.onnx"], runtime="torch")
     assert "choose openvino, onnx or torch" in refused(checkpoint, runtime="tpu")
-    assert "choose fast, f32 or bf16" in refused(checkpoint, precision="f8")
+    assert "choose fast, int8, bf16 or f32" in refused(checkpoint, precision="f8")
     assert "f32 only" in refused(checkpoint, runtime="onnx", precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("capable", "quantised", "best"),
+    [
+        (["FP32", "INT8", "BF16"], True, "int8"),
+        (["FP32", "INT8", "BF16"], False, "bf16"),
+        (["FP32", "INT8"], True, "int8"),
+        (["FP32", "INT8"], False, "f32"),
+        (["FP32"], True, "f32"),
+    ],
+)
+def test_the_best_precision_is_what_cpu_and_file_allow(capable, quantised, best) -> None:
+    assert runtime.best_precision(capable, quantised) == best
+
+
+def test_int8_is_asked_of_a_quantised_file_only(checkpoint) -> None:
+    assert "is not an int8 model: limbwise export --int8" in refused(checkpoint, precision="int8")
+
+
+def test_each_runtime_and_precision_takes_its_file_of_the_bundled_model(monkeypatch) -> None:
+    for name in ("BUNDLED", "BUNDLED_INT8", "BUNDLED_CHECKPOINT"):
+        monkeypatch.setattr(f"limbwise.estimator.{name}", SAMPLE.with_name(name))
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: True)
+    monkeypatch.setattr("limbwise.runtime.is_checkpoint", lambda path: True)
+    asked = [("openvino", "int8"), ("openvino", "f32"), ("onnx", "fast"), ("torch", "fast")]
+    files = [model_file(None, *each).name for each in asked]
+    assert files == ["BUNDLED_INT8", "BUNDLED", "BUNDLED", "BUNDLED_CHECKPOINT"]
+    for capable, name in ((["FP32", "INT8"], "BUNDLED_INT8"), (["FP32"], "BUNDLED")):
+        monkeypatch.setattr(runtime, "capabilities", lambda capable=capable: capable)
+        assert model_file(None).name == name
 
 
 def test_without_a_bundled_model_one_must_be_named(monkeypatch, tmp_path) -> None:

@@ -21,7 +21,7 @@ from .draw import draw
 from .errors import BadInput
 from .estimator import Estimator, load, model_file
 from .fields import Fields
-from .runtime import Runtime, openvino
+from .runtime import Runtime, best_precision, capabilities, openvino
 from .view import Image, fit
 
 Name = TypeVar("Name")
@@ -234,7 +234,13 @@ def all_runtimes(
     report: Callable[[BadInput], None],
 ) -> list[Estimator]:
     """The model in every runtime and precision that can take it; `report` hears of the others."""
-    wanted = [("openvino", "fast"), ("openvino", "f32"), ("onnx", "f32"), ("torch", "f32")]
+    wanted = [
+        ("openvino", "fast"),
+        ("openvino", best_precision(capabilities(), quantised=False)),
+        ("openvino", "f32"),
+        ("onnx", "f32"),
+        ("torch", "f32"),
+    ]
     found: dict[str, Estimator] = {}
     for runtime, precision in wanted:
         try:

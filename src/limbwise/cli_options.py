@@ -15,8 +15,9 @@ class RuntimeName(StrEnum):
 
 class Precision(StrEnum):
     fast = "fast"
-    f32 = "f32"
+    int8 = "int8"
     bf16 = "bf16"
+    f32 = "f32"
 
 
 ModelOption = Annotated[

@@ -16,6 +16,8 @@ from .view import Image, View, fit
 
 MODELS = Path(__file__).parent / "models"
 BUNDLED = MODELS / "limbwise.onnx"
+BUNDLED_INT8 = MODELS / "limbwise-int8.xml"
+BUNDLED_CHECKPOINT = MODELS / "limbwise.safetensors"
 SAMPLE = MODELS / "sample.jpg"  # two people side by side
 
 
@@ -91,10 +93,10 @@ def load(
     """An estimator from a model file: .onnx, OpenVINO's .xml, or a checkpoint (.safetensors, .pth).
 
     None takes the bundled model. `runtime` is openvino, onnx or torch; `precision` fast (what the
-    CPU does best), f32 or bf16; `threads` None takes all cores; `device` is PyTorch's. `options`
-    are those of `Estimator`. BadInput, one line, if the file is missing or of another kind.
+    CPU does best), int8, bf16 or f32; `threads` None takes all cores; `device` is PyTorch's.
+    `options` are those of `Estimator`. BadInput, one line, if the file is missing or of another kind.
     """
-    path = model_file(model)
+    path = model_file(model, runtime, precision)
     match runtime:
         case "openvino":
             runs = runtimes.openvino(path, threads, precision)
@@ -107,11 +109,13 @@ def load(
     return Estimator(runs, **options)
 
 
-def model_file(model: str | Path | None) -> Path:
+def model_file(
+    model: str | Path | None, runtime: str = "openvino", precision: str = "fast"
+) -> Path:
     """The file that `load` would take; BadInput if it is missing or of another kind."""
     if model is None and not BUNDLED.is_file():
         raise BadInput("this version brings no model of its own yet: name a model file")
-    path = Path(model or BUNDLED)
+    path = Path(model or _bundled(runtime, precision))
     if not path.is_file():
         raise BadInput(f"the model file {path} does not exist")
     if path.suffix not in (".onnx", ".xml") and not runtimes.is_checkpoint(path):
@@ -119,3 +123,12 @@ def model_file(model: str | Path | None) -> Path:
             f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed"
         )
     return path
+
+
+def _bundled(runtime: str, precision: str) -> Path:
+    """Which of the bundled model's files."""
+    if runtime == "torch":
+        return BUNDLED_CHECKPOINT
+    if precision == "fast" and runtime == "openvino":
+        precision = runtimes.best_precision(runtimes.capabilities(), BUNDLED_INT8.is_file())
+    return BUNDLED_INT8 if precision == "int8" else BUNDLED

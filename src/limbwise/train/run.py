@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import BadInput
-from ..estimator import MODELS
+from ..estimator import BUNDLED_CHECKPOINT
 from ..runtime import Runtime, has
 from ..skeleton import BODY, COCO, Skeleton
 from .checkpoint import Checkpoint, build, load
@@ -129,10 +129,9 @@ def begin(
 
 
 def _bundled() -> Path:
-    path = MODELS / "limbwise.safetensors"
-    if not path.is_file():
+    if not BUNDLED_CHECKPOINT.is_file():
         raise BadInput("this version brings no model of its own yet: --init imagenet, or a file")
-    return path
+    return BUNDLED_CHECKPOINT
 
 
 def _from_checkpoint(
