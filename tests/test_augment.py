@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from limbwise.skeleton import Skeleton
 from limbwise.train import augment, paint
 from limbwise.train import pictures as decoding
 from limbwise.train.augment import Batch
+from limbwise.train.crop import grid, moved
 from limbwise.train.dice import Augment
 from limbwise.train.labels import ABSENT, SURE, UNSURE, Labels, Piece
 from limbwise.train.pictures import Pictures
@@ -366,6 +368,22 @@ def test_the_same_generator_makes_the_same_batch(monkeypatch: pytest.MonkeyPatch
     assert not first.images.equal(other.images)
 
 
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_opencv_reads_pictures_as_a_gpu_does(mosaic, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (160, 120))
+    samples = world(*[(smooth, [], [])] * 8)
+    by_opencv = made(samples, mosaic=mosaic, **ONLY_PLACE).images
+
+    def by_torch(pixels, crop, maps, starts, place, size):
+        return paint._sampled(pixels, moved(grid(size, 1, crop), crop), maps, starts, place)
+
+    monkeypatch.setattr(paint, "_warped", by_torch)
+    difference = (by_opencv.int() - made(samples, mosaic=mosaic, **ONLY_PLACE).images.int()).abs()
+    assert difference.float().mean() < 0.6  # rounded, and in steps of 1/32 pixel
+    assert (difference > 6).float().mean() < 0.002  # the seams may lie half a pixel aside
+
+
 @pytest.mark.parametrize("mosaic", [0.0, 0.5])
 def test_a_batch_has_the_shapes_it_promises(mosaic: float) -> None:
     samples = crowd()
@@ -407,7 +425,7 @@ def test_each_change_of_look_changes_the_look_and_nothing_else(change: str) -> N
     )
     assert changed.keypoints.equal(plain.keypoints)
     different = (changed.images != plain.images).float().mean(dim=(1, 2, 3))
-    assert (different > 0.001).all()
+    assert (different > 0.001).sum() >= 7  # of 8: a shift of light may be less than a level
     if change == "grey":
         spread = changed.images.float().std(dim=1)
         assert spread.max() < 1

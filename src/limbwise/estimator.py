@@ -94,7 +94,8 @@ def load(
 
     None takes the bundled model. `runtime` is openvino, onnx or torch; `precision` fast (what the
     CPU does best), int8, bf16 or f32; `threads` None takes all cores; `device` is PyTorch's.
-    `options` are those of `Estimator`. BadInput, one line, if the file is missing or of another kind.
+    `options` are those of `Estimator`. BadInput, one line, if the file is missing or of another
+    kind.
     """
     path = model_file(model, runtime, precision)
     match runtime:

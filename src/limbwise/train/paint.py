@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..view import GREY
+from ..view import GREY, Image
 from .crop import Plane, area_of, grid, moved
 from .dice import Augment, Dice
 from .samples import Samples, Size
@@ -69,7 +72,11 @@ def drawn(
         part = slice(begin, begin + at_once)
         xy = moved(grid(size, 1, crop), crop[part])
         place = _picture_at(xy, plane.used[part], plane.cut[part])
-        drawn, inside = _sampled(samples.pictures.pixels, xy, maps[part], starts[part], place)
+        pixels = samples.pictures.pixels
+        if crop.is_cuda:
+            drawn, inside = _sampled(pixels, xy, maps[part], starts[part], place)
+        else:
+            drawn, inside = _warped(pixels, crop[part], maps[part], starts[part], place, size)
         if look and noise is not None:
             drawn = _changed(drawn, look.of(part), noise)
         drawn = torch.where(inside.flatten(1)[:, None], drawn, GREY[0])
@@ -133,6 +140,41 @@ def _sampled(
     upper = torch.lerp(at(first), at(first + 1), right)
     lower = torch.lerp(at(first + row), at(first + row + 1), right)
     return torch.lerp(upper, lower, below), inside
+
+
+def _warped(
+    pixels: Tensor, crop: Tensor, maps: Tensor, starts: Tensor, place: Tensor | None, size: Size
+) -> tuple[Tensor, Tensor]:
+    """The same by OpenCV, faster on a CPU; places between pixels are in steps of 1/32."""
+    images = np.zeros((len(crop), *size, 3), np.uint8)
+    inside = np.zeros((len(crop), *size), np.uint8)
+    count = maps.shape[1]
+    pictures = np.zeros(inside.shape, int) if place is None else place.numpy() % count
+    matrices = maps[..., :2, None] * crop[:, None]
+    matrices[..., 2] += maps[..., 2:4]
+    for n, t in np.ndindex(len(crop), 1 if place is None else count):
+        here = pictures[n] == t
+        if not here.any():
+            continue
+        width, height = maps[n, t, 4:].int().tolist()
+        start = int(starts[n, t])
+        source = pixels[start : start + width * height].numpy().reshape(height, width, 3)
+        matrix = matrices[n, t].numpy()
+        images[n][here] = _read(source, matrix, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)[here]
+        known = np.ones((height, width), np.uint8)
+        inside[n][here] = _read(known, matrix, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)[here]
+    planes = torch.from_numpy(images).flatten(1, 2).transpose(1, 2)
+    drawn = planes.to(torch.float32, memory_format=torch.contiguous_format)
+    return drawn, torch.from_numpy(inside).bool()
+
+
+def _read(
+    source: Image, matrix: NDArray[np.float32], size: Size, between: int, border: int
+) -> Image:
+    """`source` under the matrix from output pixels to its own."""
+    flags = between | cv2.WARP_INVERSE_MAP
+    read = cv2.warpAffine(source, matrix, size[::-1], flags=flags, borderMode=border)
+    return read.astype(np.uint8, copy=False)
 
 
 def _changed(drawn: Tensor, look: Look, noise: Tensor) -> Tensor:
