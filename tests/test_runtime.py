@@ -127,7 +127,9 @@ def test_a_model_of_another_kind_is_refused_with_what_it_has(tmp_path) -> None:
 def test_a_damaged_description_is_an_error_at_load(checkpoint, tmp_path) -> None:
     model = onnx.load_from_string(to_onnx(checkpoint))
     text = model.metadata_props[0].value
-    for number, broken in enumerate([text[:-9], text.replace('"nose", ', "", 1), "[]", "{}"]):
+    for number, broken in enumerate(
+        [text[:-9], text.replace('"nose", ', "", 1), "[]", "{}", text.replace("{}", '{"size": 2}')]
+    ):
         model.metadata_props[0].value = broken
         onnx.save(model, tmp_path / f"{number}.onnx")
         for how in ("openvino", "onnx"):

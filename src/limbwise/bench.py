@@ -125,7 +125,7 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     return {
         "fit": lambda: fit(image, estimate.height, description.multiple),
         "network": lambda: runtime(several),
-        "decode": lambda: decode(fields, description.skeleton),
+        "decode": lambda: decode(fields, description.skeleton, **description.decoding),
         "draw": lambda: draw(image, poses, ids=True),
         "whole": lambda: draw(image, estimate(image), ids=True),
     }
@@ -220,8 +220,8 @@ def crowds(
     people = {}
     for count in copies:
         crowd = Fields(np.tile(fields.heatmaps, count), np.tile(fields.limbs, count), fields.stride)
-        people[str(count)] = len(decode(crowd, description.skeleton))
-        jobs[str(count)] = partial(decode, crowd, description.skeleton)
+        job = partial(decode, crowd, description.skeleton, **description.decoding)
+        people[str(count)], jobs[str(count)] = len(job()), job
     if not any(people.values()):
         raise BadInput("nobody is found in the picture: choose one with people")
     return {people[name]: timing for name, timing in interleaved(jobs, rounds).items()}

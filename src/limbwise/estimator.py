@@ -67,7 +67,8 @@ class Estimator:
 
     def read(self, said: Fields, view: View) -> list[Pose]:
         """The second half: the poses in it, best first, in the image's pixels."""
-        people = decode(said, self.runtime.description.skeleton, **self.options)
+        model = self.runtime.description
+        people = decode(said, model.skeleton, **{**model.decoding, **self.options})
         return [pose.moved(view.back) for pose in self._best(people)]
 
     def _best(self, poses: list[Pose]) -> list[Pose]:

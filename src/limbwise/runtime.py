@@ -9,7 +9,7 @@ human-pose-estimation-0001, which is the same network.
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cache
+from .decode import decode
 from .errors import BadInput
 from .fields import Fields
 from .skeleton import BODY, Skeleton
@@ -32,7 +33,8 @@ class Description:
     """What a model file says of itself.
 
     `stride` is in input pixels, `multiple` is what both sides of an input must be whole multiples
-    of, `height` the input height it is meant for.
+    of, `height` the input height it is meant for; `decoding` are the keywords of `decode` that suit
+    it, where they differ from the usual.
     """
 
     name: str
@@ -40,6 +42,12 @@ class Description:
     stride: int = 8
     multiple: int = 8
     height: int = 368
+    decoding: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
+        if unknown:
+            raise ValueError(f"decode knows no {', '.join(sorted(unknown))}")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"skeleton": self.skeleton.to_dict()})

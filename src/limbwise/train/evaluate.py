@@ -144,8 +144,9 @@ def estimate(
         scaled, its_view = fit(image, round(height * scale), multiple)
         several.append(resampled(_fields(runtime, scaled, flip), its_view, view, shape))
     said = mean_fields(several)
-    skeleton = runtime.description.skeleton
-    return [pose.moved(view.back) for pose in decode(said, skeleton, **options)]
+    options = {**runtime.description.decoding, **options}
+    people = decode(said, runtime.description.skeleton, **options)
+    return [pose.moved(view.back) for pose in people]
 
 
 def _fields(runtime: Runtime, picture: Image, flip: bool) -> Fields:

@@ -18,7 +18,7 @@ class Targets:
 
 
 def loss(
-    outputs: list[Tensor], targets: Targets, emphasis: float = 4.0, keypoints: float = 3.0
+    outputs: list[Tensor], targets: Targets, emphasis: float = 4.0, keypoints: float = 5.0
 ) -> dict[str, Tensor]:
     """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
 
