@@ -9,6 +9,7 @@ from limbwise.estimator import Estimator, load
 from limbwise.pose import Pose
 from limbwise.runtime import ANCESTOR, Runtime
 from limbwise.skeleton import BODY
+from limbwise.train import evaluate
 
 
 def perfect(people: list[Pose]) -> Runtime:
@@ -45,6 +46,16 @@ def test_the_list_is_cut_by_score_and_number() -> None:
     assert [pose.score for pose in cut] == [pose.score for pose in everybody[:2]]
     high = Estimator(perfect(people), min_score=everybody[0].score - 1e-6)(image)
     assert len(high) == 1
+
+
+def test_a_models_own_thresholds_hold_unless_others_are_asked_for() -> None:
+    everything = perfect([standing(250, 200, 60)])
+    strict = replace(everything, description=replace(ANCESTOR, decoding={"threshold": 2.0}))
+    image = np.zeros((368, 496, 3), np.uint8)
+    assert len(Estimator(everything)(image)) == 1
+    assert Estimator(strict)(image) == evaluate.estimate(strict, image, 368) == []
+    assert len(Estimator(strict, threshold=0.1)(image)) == 1
+    assert len(evaluate.estimate(strict, image, 368, threshold=0.1)) == 1
 
 
 @pytest.mark.parametrize(
