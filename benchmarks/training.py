@@ -3,7 +3,8 @@
     python benchmarks/training.py [--size 192] [--batch 32] [--rounds 8]
 
 PyTorch's own backward pass of depthwise convolutions beside the compiled one (--native), in f32 and
-bf16, in turns.
+bf16, with the first two stages of the trunk learning and frozen (--freeze 2), in turns. The last
+line is once more, with freed memory kept by the process, as `limbwise train` does.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import torch
 from torch import nn
 
 from limbwise.bench import interleaved, machine
+from limbwise.cli_train import keep_freed_memory
 from limbwise.train.checkpoint import build
 from limbwise.train.depthwise import accelerate
+from limbwise.train.loop import freeze
 from limbwise.train.run import TRAINED
 
 
@@ -26,23 +29,31 @@ def main() -> None:
     flags = parser.parse_args()
     pictures = torch.randn(flags.batch, 3, flags.size, flags.size)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
+    ways = [(half, native, 0) for half in (False, True) for native in (False, True)]
     jobs = {
-        f"{'compiled' if native else 'PyTorch'}, {'bf16' if half else 'f32'}": partial(
-            step, network(native), pictures, half
-        )
-        for half in (False, True)
-        for native in (False, True)
+        name(*way): partial(step, network(*way[1:]), pictures, way[0])
+        for way in (*ways, (True, True, 2))
     }
     print(f"{machine()}: {flags.batch} pictures of {flags.size} x {flags.size} pixels")
     timings = interleaved(jobs, flags.rounds)
     slowest = timings["PyTorch, f32"].median
-    for name, timing in timings.items():
+    last = "compiled, bf16, frozen"
+    keep_freed_memory()
+    timings[f"{last}, memory kept"] = interleaved({last: jobs[last]}, flags.rounds)[last]
+    for label, timing in timings.items():
         rate = 1000 * flags.batch / timing.median
-        print(f"  {name:16} {rate:6.1f} pictures a second, {slowest / timing.median:.2f} x")
+        print(f"  {label:35} {rate:6.1f} pictures a second, {slowest / timing.median:.2f} x")
 
 
-def network(native: bool) -> nn.Module:
+def name(half: bool, native: bool, stages: int) -> str:
+    how = ["compiled" if native else "PyTorch", "bf16" if half else "f32"]
+    return ", ".join(how + ["frozen"] * bool(stages))
+
+
+def network(native: bool, stages: int) -> nn.Module:
     made = build("limbwise", TRAINED).network.train().to(memory_format=torch.channels_last)
+    if stages:
+        freeze(made, stages)
     if native:
         accelerate(made)
     return made

@@ -80,7 +80,7 @@ def train(
     need_torch()
     from .train.run import Data, train
 
-    _keep_freed_memory()
+    keep_freed_memory()
     pairs = [(str(annotations), str(images)), *map(_pair, also or [])]
     labels, places = zip(*pairs, strict=True)
     data = Data(labels, places, val_annotations, val_images, sigmas)
@@ -97,7 +97,7 @@ def train(
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """glibc would give every step's tensors back and be given them again, cleared page by page: a
     tenth of a step on a CPU (docs/log.md). Other C libraries are left alone."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
