@@ -190,12 +190,17 @@ def panel(entry: dict[str, Any], truth: list[Pose], found: list[Pose]) -> np.nda
 
 
 def curve(logs: list[Path], width: int = 640, height: int = 320) -> str:
-    """The loss of a run, and AP on held-out pictures, by step, as SVG."""
-    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
-    loss = [(line["step"], line["total"]) for line in lines if "total" in line]
+    """The heatmaps' loss, and AP on held-out pictures, by step, as SVG; runs one after another."""
+    lines: list[dict[str, float]] = []
+    for log in logs:
+        before = max((line["step"] for line in lines), default=0)
+        run = [json.loads(line) for line in log.read_text().splitlines()]
+        lines += [line | {"step": line["step"] + before} for line in run]
+    lines.sort(key=lambda line: line["step"])
+    loss = [(line["step"], line["heatmaps"]) for line in lines if "heatmaps" in line]
     ap = [(line["step"], line["AP"] * 100) for line in lines if "AP" in line]
     last = max(step for step, _ in loss)
-    top = {"loss": 8.0, "AP": 50.0}
+    top = {"loss": 2.0, "AP": 40.0}
 
     def path(points: list[tuple[float, float]], name: str, colour: str) -> str:
         xy = " ".join(
@@ -210,7 +215,7 @@ def curve(logs: list[Path], width: int = 640, height: int = 320) -> str:
 
     marks = [text(4, height - 30, "0"), text(4, 24, f"{top['loss']:g}", "#4477aa"),
              text(width - 34, 24, f"{top['AP']:g}", "#cc6677"),
-             text(width - 90, height - 8, f"step {last}"),
+             text(width - 90, height - 8, f"step {last:,.0f}"),
              text(60, 24, "loss", "#4477aa"), text(100, 24, "AP held out", "#cc6677")]  # fmt: skip
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
