@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def sticks(step: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targe
         torch.ones(count, 1, 8, 8),
     )
     rows = slice(share[0] * count // share[1], (share[0] + 1) * count // share[1])
-    return pictures[rows], Targets(*(part[rows] for part in vars(wanted).values()))
+    return pictures[rows], Targets(
+        *(part[rows] for part in vars(wanted).values() if part is not None)
+    )
 
 
 def started(out: Path, **recipe) -> Run:
@@ -54,6 +57,17 @@ def test_the_loss_falls(tmp_path) -> None:
     said = figures(started(tmp_path, steps=20, warmup=2, log_every=5, lr=5e-3))
     assert [one["step"] for one in said] == [5, 10, 15, 20]
     assert said[-1]["total"] < 0.95 * said[0]["total"]
+
+
+def test_a_teacher_is_learnt_from_where_nobody_labelled() -> None:
+    nobody = torch.zeros(1, 2, 4, 4)
+    targets = Targets(nobody, torch.zeros(1, 1, 2, 4, 4), nobody, nobody[:, :1])
+    taught = torch.rand(1, 2, 4, 4)
+    said = [taught + 0.1, torch.rand(1, 2, 4, 4)]
+    assert loss(said, targets)["total"] == 0
+    with_teacher = replace(targets, taught=taught)
+    assert loss(said, with_teacher)["total"] > 0
+    assert loss([taught, said[1]], with_teacher)["total"] == 0
 
 
 def test_what_is_frozen_stays_and_the_rest_learns(tmp_path) -> None:

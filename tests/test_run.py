@@ -13,6 +13,7 @@ import torch
 
 from limbwise.cli import exit_code
 from limbwise.errors import BadInput
+from limbwise.runtime import Description, Runtime
 from limbwise.skeleton import BODY, Skeleton
 from limbwise.train.board import wanted_and_said
 from limbwise.train.checkpoint import build, load, save
@@ -133,6 +134,29 @@ def test_more_stages_begin_afresh_and_the_others_go_on(tmp_path) -> None:
     new = made.network.state_dict()
     assert all(torch.equal(new[key], old[key]) for key in old)
     assert any(key.startswith("refinement_stages.1.") for key in set(new) - set(old))
+
+
+def test_a_teacher_looks_at_the_crops_and_speaks_in_the_students_order(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 6, 0)
+    made = build("limbwise", KITES, 64, width=0.25)
+
+    def said(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each keypoint's number in its map, times how bright the picture is."""
+        bright = images.mean(axis=(1, 2, 3))[:, None, None, None]
+        maps = np.arange(4, dtype=np.float32)[None, :, None, None] * bright
+        return np.broadcast_to(maps, (len(images), 4, 8, 8)), np.zeros((len(images), 10, 8, 8))
+
+    other_order = Skeleton(KITES.keypoints[::-1], KITES.limbs, KITES.sigmas)
+    teacher = Runtime(Description("limbwise", other_order), "teacher", said)
+    give = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher)
+    pictures, targets = give(0, 4, (0, 1))
+    bright = pictures.float().mean(dim=(1, 2, 3))
+    for number in range(4):
+        assert torch.allclose(targets.taught[:, number, 0, 0], (3 - number) * bright, rtol=1e-4)
+    for stranger in (Description("x", KITES, stride=4), Description("x", BODY)):
+        with pytest.raises(BadInput, match="teacher"):
+            feed(read(labels, labels.parent), made, 64, torch.device("cpu"),
+                 teacher=Runtime(stranger, "", said))  # fmt: skip
 
 
 def test_batches_are_the_same_whether_begun_ahead_or_asked_for_at_random(tmp_path) -> None:

@@ -65,6 +65,9 @@ def train(
         int,
         typer.Option(min=0, max=6, help="Stages of the pretrained trunk that stay as they are."),
     ] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="A model file whose heatmaps are learnt too.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     log_every: Annotated[int, typer.Option("--log-every", min=1, help="Steps.")] = 20,
@@ -87,8 +90,8 @@ def train(
     options = {} if stages is None else {"refinement_stages": stages}
     with _reports(out) as (report, look):
         made = train(
-            data, out, report, look=look, network=network, options=options, init=init,
-            resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
+            data, out, report, look=look, teacher=teacher, network=network, options=options,
+            init=init, resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
             accumulate=accumulate, lr=lr, warmup=warmup, ema=ema, size=size,
             settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
             native=native, freeze=freeze, workers=workers, seed=seed, log_every=log_every,

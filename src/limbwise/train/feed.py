@@ -6,12 +6,14 @@ The next batch is made while the network learns from this one.
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ..errors import BadInput
+from ..runtime import Runtime
 from ..skeleton import Skeleton
 from . import targets
 from .augment import Batch, augmented
@@ -38,8 +40,11 @@ def feed(
     long_side: int = 640,
     workers: int | None = None,
     room: int | None = None,
+    teacher: Runtime | None = None,
 ) -> Sampler:
     """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch.
+
+    A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
 
     `room` is how many bytes of decoded pictures may be kept (None: half of the device's memory);
     if they need more, `workers` threads decode each batch's own.
@@ -48,7 +53,8 @@ def feed(
         pick = _from_memory(labels, device, long_side, workers)
     else:
         pick = _from_files(labels, device, long_side, workers)
-    return _ahead(_sampler(pick, labels, made, size, seed, settings))
+    sample = _sampler(pick, labels, made, size, seed, settings)
+    return _ahead(_taught(sample, teacher, made) if teacher else sample)
 
 
 def _room(device: torch.device) -> int:
@@ -101,6 +107,24 @@ def _sampler(
         return batch.images, _targets(batch, made, limbs)
 
     return sample
+
+
+def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
+    """The same batches with the teacher's heatmaps."""
+    theirs, ours = teacher.description, made.description
+    if theirs.stride != ours.stride or not set(ours.skeleton.keypoints) <= set(
+        theirs.skeleton.keypoints
+    ):
+        raise BadInput(f"the teacher ({theirs.name}) has other keypoints or another stride")
+    places = [theirs.skeleton.keypoints.index(name) for name in ours.skeleton.keypoints]
+
+    def ask(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
+        pictures, wanted = sample(number, count, share)
+        images = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        said = torch.from_numpy(teacher.run(images)[0][:, places]).float()
+        return pictures, replace(wanted, taught=said.to(pictures.device))
+
+    return ask
 
 
 def _ahead(sample: Sampler) -> Sampler:

@@ -9,12 +9,14 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Targets:
     """What maps should be and where it counts: heatmaps and heatmap_weight (N, K, h, w), limbs
-    (N, L, 2, h, w) and limb_weight (N, L, h, w); weights in 0..1, 0 where nobody labelled."""
+    (N, L, 2, h, w) and limb_weight (N, L, h, w); weights in 0..1, 0 where nobody labelled;
+    `taught` (N, K, h, w) are a teacher's heatmaps, everywhere."""
 
     heatmaps: Tensor
     limbs: Tensor
     heatmap_weight: Tensor
     limb_weight: Tensor
+    taught: Tensor | None = None
 
 
 def loss(
@@ -23,6 +25,7 @@ def loss(
     """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
 
     In `total` heatmaps count `keypoints` times: they are what people are lost by (docs/log.md).
+    With a teacher half of that is the difference from the teacher's (`taught`).
 
     outputs is heatmaps (N, K or K + 1, h, w), limb fields (N, 2 L, h, w) per stage; a channel more
     than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as much where
@@ -43,7 +46,15 @@ def loss(
         for said in zip(outputs[::2], outputs[1::2], strict=True)
     ]
     total = torch.stack([keypoints * a + b for a, b in each]).mean()
-    return {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
+    told = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
+    if targets.taught is None:
+        return told
+    taught, count = targets.taught, targets.taught.shape[1]
+    weight = 1 + emphasis * taught.clamp(0, 1)
+    from_teacher = [_mean(said[:, :count], taught, weight) for said in outputs[::2]]
+    labelled = torch.stack([a for a, _ in each]).mean()
+    total = total + keypoints / 2 * (torch.stack(from_teacher).mean() - labelled)
+    return {**told, "total": total, "taught": from_teacher[-1]}
 
 
 def _mean(said: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 
 from ..errors import BadInput
 from ..estimator import BUNDLED_CHECKPOINT
-from ..runtime import Runtime, has
+from ..estimator import load as load_model
+from ..runtime import Runtime, has, is_checkpoint
 from ..skeleton import BODY, COCO, Skeleton
 from .checkpoint import Checkpoint, build, load
 from .coco import keypoint_names, read
@@ -68,12 +69,14 @@ def train(
     settings: Augment = Augment(),  # noqa: B008 - frozen
     options: dict[str, Any] | None = None,
     look: Look | None = None,
+    teacher: str | Path | None = None,
     **recipe: Any,
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
     `init` as in `begin`; crops are `size` pixels square; `options` go to the network's constructor,
-    `recipe` to `Recipe`. BadInput if files are missing or do not fit together.
+    `recipe` to `Recipe`; a `teacher` is any model file with these keypoints. BadInput if files are
+    missing or do not fit together.
     """
     here = join_processes(device)
     torch.manual_seed(recipe.get("seed", 0))
@@ -89,8 +92,10 @@ def train(
     if resume:
         run.resume()
     Path(out).mkdir(parents=True, exist_ok=True)
-    batches = feed(labels, made, size, here, seed=run.recipe.seed, settings=settings,
-                   long_side=long_side, workers=workers)  # fmt: skip
+    batches = feed(
+        labels, made, size, here, seed=run.recipe.seed, settings=settings, long_side=long_side,
+        workers=workers, teacher=_teacher(teacher, here),
+    )  # fmt: skip
     run.train(batches, _validate(data, here), report, look)
     return run.averaged()
 
@@ -161,6 +166,15 @@ def in_memory(made: Checkpoint, device: torch.device) -> Runtime:
             )
 
     return Runtime(made.description, f"torch {device}", run)
+
+
+def _teacher(path: str | Path | None, device: torch.device) -> Runtime | None:
+    """On the GPU if it is a checkpoint, else on the CPU."""
+    if path is None:
+        return None
+    on_gpu = device.type == "cuda" and is_checkpoint(Path(path))
+    how = "torch" if on_gpu else "openvino"
+    return load_model(path, runtime=how, device=str(device)).runtime
 
 
 def _validate(data: Data, device: torch.device) -> Validate | None:
