@@ -21,7 +21,7 @@ from torch import nn
 
 from limbwise.bench import interleaved, machine
 from limbwise.draw import draw
-from limbwise.estimator import MODELS, load
+from limbwise.estimator import BUNDLED_INT8, MODELS, load
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import COCO
 from limbwise.train.checkpoint import Checkpoint
@@ -49,6 +49,8 @@ def main() -> None:
     price(ours, ancestor)
     times(flags.model, reference / "lightweight-openpose.pth", flags.rounds)
     detections = accuracy(flags.model, val, ours)
+    if flags.model is None and BUNDLED_INT8.is_file():
+        in_int8(val)
     if flags.pictures:
         best_and_worst(val, detections)
     if flags.log:
@@ -124,6 +126,14 @@ def accuracy(model: Path | None, val: Path, ours: Checkpoint) -> list[dict[str, 
               f"{cost:.2f} GMACs at 4:3{within}")  # fmt: skip
         kept = detections if height == 368 else kept
     return kept
+
+
+def in_int8(val: Path) -> None:
+    """AP of the int8 file, as `fast` runs it."""
+    runtime = load(precision="int8").runtime
+    for height in (256, 368, 544):
+        found, _ = evaluate(runtime, val / "annotations.json", val / "images", height=height)
+        print(f"  {runtime.label}, height {height}  AP {found['AP'] * 100:5.1f}")
 
 
 def interval(

@@ -1,6 +1,6 @@
 """A server under load, on loopback: pictures a second, how long one takes, what is refused.
 
-    python benchmarks/serve.py --model M [--seconds 60] [--clients 1 4 16] [--workers 1]
+    python benchmarks/serve.py [--model M] [--seconds 60] [--clients 1 4 16] [--workers 1]
 
 The server is `limbwise serve` in a process of its own. Every client sends the sample picture, waits
 for the answer and sends it again: over HTTP to /v1/poses (who is told 503 tries again after a tenth
@@ -40,12 +40,14 @@ class Tally:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", type=Path, help="the bundled one if absent")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--workers", type=int, default=1)
     flags = parser.parse_args()
-    print(f"{machine()}; {flags.model.name}, {flags.workers} workers, {flags.seconds:g} s each")
+    print(
+        f"{machine()}; {flags.model.name if flags.model else 'bundled model'}, {flags.workers} workers, {flags.seconds:g} s each"
+    )
     with server(flags.model, flags.workers, max(flags.clients)) as (port, process):
         for way in (post, stream):
             way(port, time.monotonic() + 2, Tally())  # warm
@@ -57,10 +59,13 @@ def main() -> None:
 
 
 @contextmanager
-def server(model: Path, workers: int, streams: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def server(
+    model: Path | None, workers: int, streams: int
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """The port of a running server and its process."""
     options = ["--port", "0", "--workers", str(workers), "--max-streams", str(streams)]
-    command = [sys.executable, "-m", "limbwise", "serve", "--model", str(model), *options]
+    command = [sys.executable, "-m", "limbwise", "serve", *options]
+    command += ["--model", str(model)] if model else []
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     said = process.stderr.readline() if process.stderr else ""
     try:
