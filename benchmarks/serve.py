@@ -45,9 +45,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--workers", type=int, default=1)
     flags = parser.parse_args()
-    print(
-        f"{machine()}; {flags.model.name if flags.model else 'bundled model'}, {flags.workers} workers, {flags.seconds:g} s each"
-    )
+    name = flags.model.name if flags.model else "bundled model"
+    print(f"{machine()}; {name}, {flags.workers} workers, {flags.seconds:g} s each")
     with server(flags.model, flags.workers, max(flags.clients)) as (port, process):
         for way in (post, stream):
             way(port, time.monotonic() + 2, Tally())  # warm
