@@ -7,8 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Pinned, since the newest build may bring gigabytes of GPU libraries.
 TORCH ?= torch==2.13.0
-IMAGE ?= src/limbwise/models/sample.jpg
+SAMPLE := src/limbwise/models/sample.jpg
+IMAGE ?= $(SAMPLE)
 MODEL ?=
+# The sample's people fill it: 160 rows are enough to see them whole.
+SIZE ?= $(if $(filter $(SAMPLE),$(IMAGE)),160,368)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test test-browser format clean
@@ -16,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
 	@mkdir -p out
-	@$(BIN)/limbwise run $(IMAGE) $(if $(MODEL),--model $(MODEL)) --save out/demo.png --json out/demo.jsonl
+	@$(BIN)/limbwise run $(IMAGE) $(if $(MODEL),--model $(MODEL)) --size $(SIZE) --save out/demo.png --json out/demo.jsonl
 	@echo "The drawn picture is out/demo.png, the keypoints are in out/demo.jsonl"
 
 test: $(VENV)/dev

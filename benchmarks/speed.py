@@ -15,15 +15,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from ancestor import people as ancestor_people
 
 from limbwise.bench import Timing, interleaved, machine
 from limbwise.decode import decode
-from limbwise.estimator import SAMPLE, load
+from limbwise.estimator import SAMPLE, Estimator, load
 from limbwise.fields import Fields
 from limbwise.picture import read_picture
 from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY
+from limbwise.train import targets
 from limbwise.view import fit
 
 
@@ -119,13 +121,27 @@ def decoders(runtime: Runtime, images: list[np.ndarray]) -> None:
 
 
 def crowd(runtime: Runtime) -> None:
-    """The sample's two people side by side, again and again."""
-    fields = runtime(fit(read_picture(SAMPLE), 368)[0][None])[0]
-    print("\nDecoding by people:")
-    for copies in (1, 3, 5, 10, 25):
-        many = Fields(np.tile(fields.heatmaps, copies), np.tile(fields.limbs, copies))
-        timing = interleaved({"": partial(decode, many, BODY)}, 20)[""]
-        print(f"  {len(decode(many, BODY)):3} people: {show(timing)}")
+    """A person of the sample many times, in fields of 368 x 656 as a perfect network has them."""
+    image = read_picture(SAMPLE)
+    pose = max(Estimator(runtime)(image), key=lambda each: each.found.sum())
+    left, top, right, bottom = pose.box
+    print("\nDecoding by people, 368 x 656:")
+    for rows, columns in ((1, 1), (1, 5), (2, 5), (2, 10), (5, 10)):
+        height, width = 368 / rows, 656 / columns
+        scale = 0.9 * min(height / (bottom - top), width / (right - left))
+        places = [(x * width, y * height) for y in range(rows) for x in range(columns)]
+        xy = np.stack([(pose.xy - (left, top)) * scale + place for place in places])
+        fields = perfect(torch.from_numpy(xy.astype(np.float32))[None])
+        timing = interleaved({"": partial(decode, fields, BODY)}, 50)[""]
+        print(f"  {len(decode(fields, BODY)):3} people: {show(timing)}")
+
+
+def perfect(xy: torch.Tensor) -> Fields:
+    """Keypoints (1, P, K, 2), nan where there is none, as fields at stride 8."""
+    seen = ~torch.isnan(xy[..., 0])
+    xy, size = xy.nan_to_num(), (46, 82)
+    heatmaps = targets.heatmaps(xy, seen, size, 8)[0].numpy()
+    return Fields(heatmaps, targets.limb_fields(xy, seen, size, BODY, 8)[0].numpy(), 8)
 
 
 def networks(reference: Path, rounds: int) -> None:
