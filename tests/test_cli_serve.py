@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from http.client import HTTPConnection
 
 import pytest
 
@@ -75,6 +77,22 @@ def test_ctrl_c_ends_cleanly_even_while_a_stream_is_open(model, end) -> None:
         assert process.wait(timeout=20) == 0
     out, err = process.communicate()
     assert (out, err) == ("", "")
+
+
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement(model) -> None:
+    process = serve("--port", 0, "--model", model)
+    try:
+        port = int(re.search(r":(\d+) ", process.stderr.readline())[1])
+        connection, taken = HTTPConnection("127.0.0.1", port), []
+        for _ in range(15):
+            began = time.perf_counter()
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            taken.append(time.perf_counter() - began)
+        assert sorted(taken)[7] < 0.03  # 44 ms where the system joins small packets
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
 
 
 @needs_reference
