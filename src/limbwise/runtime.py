@@ -186,7 +186,7 @@ def capabilities() -> list[str]:
 def best_precision(capable: Sequence[str], quantised: bool) -> str:
     """The fastest of "int8", for which there must be a quantised model, "bf16" and "f32".
 
-    Against bf16 int8 gains a fifth, against f32 half the time (benchmarks/RESULTS.md).
+    Against bf16 int8 gains a fifth, against f32 half the time (docs/log.md).
     """
     if quantised and "INT8" in capable:
         return "int8"
