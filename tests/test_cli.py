@@ -160,7 +160,7 @@ def test_ctrl_c_finishes_the_files(model, tmp_path) -> None:
         for _ in range(3000):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    args = ["run", clip, "--model", model, "--size", 128, "--save", out, "--json", lines]
+    args = ["run", clip, "--model", model, "--size", 192, "--save", out, "--json", lines]
     process = subprocess.Popen(
         [sys.executable, "-m", "limbwise", *map(str, args)], stderr=subprocess.PIPE, text=True
     )
