@@ -93,10 +93,11 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(tmp_path) -> None:
-    whole = started(tmp_path / "whole")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(tmp_path, optimizer) -> None:
+    whole = started(tmp_path / "whole", optimizer=optimizer)
     figures(whole)
-    killed = started(tmp_path / "killed")
+    killed = started(tmp_path / "killed", optimizer=optimizer)
 
     def kill(step: int, _: dict[str, float]) -> None:
         if step == 5:  # the last save was after step 3
@@ -104,14 +105,14 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(tmp_path) -> No
 
     with pytest.raises(KilledError):
         killed.train(sticks, None, kill)
-    resumed = started(tmp_path / "killed")
+    resumed = started(tmp_path / "killed", optimizer=optimizer)
     resumed.resume()
     assert resumed.step == 3
     figures(resumed)
     for mine, theirs in ((resumed.network, whole.network), (resumed.average, whole.average)):
         for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
             assert torch.allclose(a, b, atol=1e-6)
-    moments = [run.optimizer.state_dict()["state"] for run in (resumed, whole)]
+    moments = [run.optimizers[-1].state_dict()["state"] for run in (resumed, whole)]
     assert torch.allclose(moments[0][0]["exp_avg"], moments[1][0]["exp_avg"], atol=1e-6)
 
 
@@ -135,6 +136,17 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing(tmp_path) -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(rates[10]) == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_learning_rate_stays_until_the_share_that_decays(tmp_path) -> None:
+    run = started(tmp_path, steps=100, warmup=10, lr=1.0, decay=0.2)
+    rates = []
+    for step in range(101):
+        run.step = step
+        rates.append(run._lr())
+    assert rates[10:81] == [1.0] * 71
+    assert rates[90] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0, abs=1e-9)
 
 

@@ -44,7 +44,11 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of --epochs.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
+    optimizer: Annotated[str, typer.Option(help="adamw or muon.")] = "adamw",
     lr: Annotated[float, typer.Option(min=0.0)] = 2e-3,
+    decay: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate falls.")
+    ] = 1.0,
     warmup: Annotated[int, typer.Option(min=0, help="Steps to the full learning rate.")] = 500,
     ema: Annotated[float, typer.Option(min=0.0, max=1.0, help="Decay of the average.")] = 0.9995,
     size: Annotated[int, typer.Option(min=32, help="Side of the crops in pixels.")] = 368,
@@ -92,10 +96,10 @@ def train(
         made = train(
             data, out, report, look=look, teacher=teacher, network=network, options=options,
             init=init, resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
-            accumulate=accumulate, lr=lr, warmup=warmup, ema=ema, size=size,
-            settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
-            native=native, freeze=freeze, workers=workers, seed=seed, log_every=log_every,
-            save_every=save_every, validate_every=validate_every,
+            accumulate=accumulate, optimizer=optimizer, lr=lr, decay=decay, warmup=warmup, ema=ema,
+            size=size, settings=_augment(augment or []), device=device, amp=amp,
+            compile=compile_, native=native, freeze=freeze, workers=workers, seed=seed,
+            log_every=log_every, save_every=save_every, validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 

@@ -25,6 +25,7 @@ from .checkpoint import Checkpoint
 from .depthwise import accelerate
 from .limbwise_network import LimbwiseNetwork
 from .loss import Targets, loss
+from .optimizers import optimizers
 
 # (step, how many pictures, which share: rank and of how many) -> (N, 3, H, W) 0..255 and targets
 Sampler = Callable[[int, int, tuple[int, int]], tuple[Tensor, Targets]]
@@ -35,9 +36,11 @@ Look = Callable[[int, Checkpoint, Sampler], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: AdamW, warm-up then cosine, an average of the weights (EMA).
+    """How to train: `optimizer` (optimizers.py), warm-up then cosine, an average of the weights
+    (EMA).
 
-    `trunk_lr` multiplies the learning rate of pretrained layers; `accumulate` batches make a step;
+    `trunk_lr` multiplies the learning rate of pretrained layers; `decay` is the last share of the
+    steps, over which the rate falls; `accumulate` batches make a step;
     `native` compiles a faster backward pass for CPUs (depthwise.py); `freeze`: the stem and that
     many stages of a pretrained trunk stay as they are, half of a step's time on a CPU;
     every `save_every` steps the run is saved, every `validate_every` the average is measured.
@@ -45,8 +48,10 @@ class Recipe:
 
     steps: int
     batch_size: int = 64
+    optimizer: str = "adamw"
     lr: float = 2e-3
     trunk_lr: float = 0.5
+    decay: float = 1.0
     warmup: int = 500
     weight_decay: float = 0.02
     clip: float = 5.0
@@ -71,7 +76,7 @@ class Run:
             freeze(made.network, recipe.freeze)
         self.network = made.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(_groups(self.network, recipe), lr=recipe.lr)
+        self.optimizers = optimizers(self.network, recipe)
         self.step = 0
         self.best = -math.inf
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -117,8 +122,9 @@ class Run:
 
     def _step(self, forward: nn.Module, sample: Sampler) -> dict[str, Tensor]:
         recipe = self.recipe
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr() * group["share"]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._lr() * group["share"]
         share = self.rank, self.processes
         totals: dict[str, Tensor] = {}
         for part in range(recipe.accumulate):
@@ -134,8 +140,9 @@ class Run:
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0) + value.detach() / recipe.accumulate
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._average()
         return totals
@@ -147,10 +154,12 @@ class Run:
         return float(value) / self.processes
 
     def _lr(self) -> float:
-        """Linear warm-up, then half a cosine to nothing (Loshchilov 2016, arXiv 1608.03983)."""
+        """Linear warm-up, the full rate if `decay` leaves room, then half a cosine to nothing
+        (Loshchilov 2016, arXiv 1608.03983)."""
         recipe = self.recipe
         warm = min((self.step + 1) / max(recipe.warmup, 1), 1.0)
-        done = max(self.step - recipe.warmup, 0) / max(recipe.steps - recipe.warmup, 1)
+        falls = max(recipe.warmup, round(recipe.steps * (1 - recipe.decay)))
+        done = max(self.step - falls, 0) / max(recipe.steps - falls, 1)
         return recipe.lr * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
     @torch.no_grad()
@@ -191,7 +200,7 @@ class Run:
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "best": self.best,
         }
@@ -208,27 +217,11 @@ class Run:
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(its)
         except (RuntimeError, KeyError, ValueError, EOFError) as error:
             raise BadInput(f"{path} is not a run of this network") from error
         self.step, self.best = state["step"], state["best"]
-
-
-def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Norms and biases without decay; the pretrained trunk at its share of the learning rate."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, value in network.named_parameters():
-        if not value.requires_grad:
-            continue
-        groups.setdefault((name.startswith("trunk."), value.ndim > 1), []).append(value)
-    return [
-        {
-            "params": values,
-            "share": recipe.trunk_lr if trunk else 1.0,
-            "weight_decay": recipe.weight_decay if decays else 0.0,
-        }
-        for (trunk, decays), values in groups.items()
-    ]
 
 
 def freeze(network: nn.Module, stages: int) -> None:
