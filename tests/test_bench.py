@@ -10,7 +10,6 @@ import pytest
 from conftest import drawn, standing
 from limbwise.bench import HEIGHTS, Row, Timing, chart, height_for, interleaved, side_by_side
 from limbwise.cli import exit_code
-from limbwise.estimator import SAMPLE
 from limbwise.runtime import ANCESTOR, Runtime
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
@@ -47,17 +46,13 @@ def test_each_job_is_timed_as_often_and_the_least_is_the_least() -> None:
     assert all(0 < each.least <= each.median <= each.late for each in timings.values())
 
 
-def test_a_table_has_a_row_for_every_setting(checkpoint, tmp_path, capsys) -> None:
+def test_a_table_has_a_row_for_every_setting(tmp_path, capsys) -> None:
     out, plot = tmp_path / "a.json", tmp_path / "a.png"
-    args = ["bench", "--model", str(checkpoint), "--size", "64", "--threads", "1"]
-    args += ["--batch", "1,2", "--rounds", "2", "--image", str(SAMPLE)]
-    code = exit_code([*args, "--json", str(out), "--plot", str(plot)])
-    printed = capsys.readouterr()
+    args = ["bench", "--size", "160", "--threads", "1", "--batch", "1,2", "--rounds", "2"]
+    assert exit_code([*args, "--json", str(out), "--plot", str(plot)]) == 0
+    printed = capsys.readouterr().out
     for word in ("openvino f32", "onnxruntime f32", "torch f32", "fit", "network", "decode"):
-        assert word in printed.out
-    if code:  # random weights may see nobody to multiply
-        assert "nobody is found" in printed.err
-        return
+        assert word in printed
     said = json.loads(out.read_text())
     settings = {(row["runtime"], row["height"], row["batch"]) for row in said["rows"]}
     assert len(settings) == len(said["rows"]) == 2 * len({row[0] for row in settings})
@@ -82,7 +77,7 @@ def test_lists_that_are_none_are_refused(option, checkpoint, capsys) -> None:
     assert f"{option} big is not a list" in capsys.readouterr().err
 
 
-def test_processes_side_by_side_are_counted_together(checkpoint) -> None:
-    rates = side_by_side(checkpoint, np.zeros((64, 64, 3), np.uint8), 64, 2, seconds=0.3)
+def test_processes_side_by_side_are_counted_together() -> None:
+    rates = side_by_side(None, np.zeros((64, 64, 3), np.uint8), 64, 2, seconds=0.3)
     assert len(rates) == 3
     assert all(rate > 0 for rate in rates.values())

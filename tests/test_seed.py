@@ -1,8 +1,10 @@
 """The seed's training, end to end: prepare, three steps, validate."""
 
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -45,16 +47,32 @@ def people(tmp_path) -> Path:
     return path
 
 
-def run(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def in_a_process(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / name), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
 
 
-def test_the_seeds_three_steps_run_from_labels_to_ap(people: Path, tmp_path: Path) -> None:
-    done = run("scripts/prepare_train_labels.py", "--labels", people, cwd=tmp_path)
+@pytest.fixture
+def run(monkeypatch, tmp_path: Path) -> Callable[..., int]:
+    """A script as the command line runs it, in the test's folder and, for speed, in this process;
+    the exit code."""
+
+    def run(name: str, *args: object) -> int:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        try:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    return run
+
+
+def test_the_seeds_three_steps_run_from_labels_to_ap(people, tmp_path, run, capsys) -> None:
+    done = in_a_process("scripts/prepare_train_labels.py", "--labels", people, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run("scripts/make_val_subset.py", "--labels", people, "--num-images", 2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run("scripts/make_val_subset.py", "--labels", people, "--num-images", 2) == 0
     mobilenet = {f"module.{key}": value for key, value in LightweightOpenPose().state_dict().items()
                  if key.startswith("model.")}  # fmt: skip
     torch.save({"state_dict": mobilenet | {"module.fc.weight": torch.ones(1000, 9)}},
@@ -71,22 +89,21 @@ def test_the_seeds_three_steps_run_from_labels_to_ap(people: Path, tmp_path: Pat
         ("three", last("two"), "--weights-only", *three_stages),
     ]
     for name, checkpoint, *flags in steps:
-        done = run("train.py", *common, name, "--checkpoint-path", checkpoint, *flags, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert run("train.py", *common, name, "--checkpoint-path", checkpoint, *flags) == 0
     made = load(tmp_path / last("three"))
     assert made.options["refinement_stages"] == 3
     log = (tmp_path / "three_checkpoints" / "log.jsonl").read_text().splitlines()
     assert "AP" in json.loads(log[-1])
     validated = run("val.py", "--labels", "val_subset.json", "--images-folder", "pictures",
-                    "--checkpoint-path", last("three"), cwd=tmp_path)  # fmt: skip
-    assert validated.returncode == 0, validated.stderr
+                    "--checkpoint-path", last("three"))  # fmt: skip
+    assert validated == 0
     resumed = run("train.py", *common, "three", *three_stages, "--checkpoint-path",
-                  "three_checkpoints/last.pth", "--epochs", 2, cwd=tmp_path)  # fmt: skip
-    assert resumed.returncode == 0, resumed.stderr
+                  "three_checkpoints/last.pth", "--epochs", 2)  # fmt: skip
+    assert resumed == 0
     assert load(tmp_path / last("three")).training["steps"] > made.training["steps"]
-    wrong = run("train.py", *common, "four", "--checkpoint-path", "mobilenet.pth.tar", cwd=tmp_path)
-    assert wrong.returncode == 2
-    assert "--weights-only" in wrong.stderr.splitlines()[-1]
+    capsys.readouterr()
+    assert run("train.py", *common, "four", "--checkpoint-path", "mobilenet.pth.tar") == 2
+    assert "--weights-only" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_mobilenet_fills_the_trunk_and_nothing_else(tmp_path: Path) -> None:
