@@ -54,18 +54,33 @@ def test_every_runtime_says_what_the_network_says(picture, tmp_path) -> None:
     made = shaken("limbwise", SQUARE)
     save(made, tmp_path / "a.safetensors", half=True)
     assert export(tmp_path / "a.safetensors", tmp_path / "a.onnx") < 1e-3
-    inputs = fit(picture, 128, multiple=32)[0][None]
-    truth = runtime.torch(tmp_path / "a.safetensors")(inputs)[0]
-    assert truth.heatmaps.shape[0] == 4
-    assert truth.limbs.shape[:2] == (3, 2)
-    for other in (
+    pytorch = runtime.torch(tmp_path / "a.safetensors")
+    others = [
         runtime.openvino(tmp_path / "a.safetensors", precision="f32"),
         runtime.onnx(tmp_path / "a.onnx"),
-    ):
-        said = other(inputs)[0]
-        assert other.description == made.description
-        assert np.abs(said.heatmaps - truth.heatmaps).max() < 1e-3
-        assert np.abs(said.limbs - truth.limbs).max() < 1e-3
+    ]
+    for height in (128, 136, 232):  # 4, 4.25 and 7.25 cells of the coarsest map
+        inputs = fit(picture, height, multiple=8)[0][None]
+        truth = pytorch(inputs)[0]
+        assert truth.heatmaps.shape == (4, height // 8, inputs.shape[2] // 8)
+        assert truth.limbs.shape == (3, 2, height // 8, inputs.shape[2] // 8)
+        for other in others:
+            said = other(inputs)[0]
+            assert other.description == made.description
+            assert np.abs(said.heatmaps - truth.heatmaps).max() < 1e-3
+            assert np.abs(said.limbs - truth.limbs).max() < 1e-3
+
+
+def test_maps_end_where_the_picture_does() -> None:
+    """With odd numbers of cells, too; what is cut off changes nothing far from there."""
+    made = shaken("limbwise", SQUARE)
+    made.network.eval()
+    x = torch.randn(1, 3, 544, 544)
+    with torch.no_grad():
+        whole, cut = made.network(x)[0], made.network(x[:, :, :520, :520])[0]
+    assert cut.shape[2:] == (65, 65)
+    assert torch.allclose(whole[:, :, :16, :16], cut[:, :, :16, :16], atol=1e-4)
+    assert not torch.allclose(whole[:, :, 49:65, 49:65], cut[:, :, 49:65, 49:65], atol=1e-4)
 
 
 def test_limbwise_has_the_size_that_was_promised() -> None:

@@ -16,7 +16,7 @@ from limbwise.estimator import SAMPLE
 from limbwise.picture import read_picture
 from limbwise.train.export import to_onnx
 from limbwise.train.lightweight_openpose import LightweightOpenPose
-from limbwise.train.quantise import _lost, layer_errors, quantise
+from limbwise.train.quantise import CONVOLUTIONS, _lost, layer_errors, quantise
 from limbwise.view import fit
 
 pytest.importorskip("nncf")
@@ -46,6 +46,25 @@ def test_int8_says_what_float_says(ending, checkpoint, photos, tmp_path) -> None
     said, truth = (each(picture)[0].heatmaps for each in (quantised, plain))
     assert np.abs(said - truth).max() > 0  # it is another network
     assert np.linalg.norm(said - truth) < 0.2 * np.linalg.norm(truth)
+
+
+def test_all_but_the_first_and_last_layers_are_stored_in_int8(checkpoint, photos, tmp_path) -> None:
+    import openvino as ov
+
+    quantise(checkpoint, tmp_path / "a.xml", photos, height=128, max_drop=100)
+    layers = [op for op in ov.Core().read_model(tmp_path / "a.xml").get_ordered_ops()
+              if op.get_type_name() in CONVOLUTIONS]  # fmt: skip
+    assert any(op.get_type_name() == "GroupConvolution" for op in layers)
+    types = [_constant(op.input_value(1).get_node()) for op in layers]
+    assert types[0] != "i8"
+    assert len(types) - types.count("i8") == 3  # the first, and the ends at each kind of map
+
+
+def _constant(op) -> str:
+    """The type of the numbers that a layer's weights are made of."""
+    while op.get_type_name() != "Constant":
+        op = op.input_value(0).get_node()
+    return op.get_element_type().get_type_name()
 
 
 def test_a_loss_of_people_is_refused_and_the_layers_are_named(checkpoint, photos, tmp_path, capsys):

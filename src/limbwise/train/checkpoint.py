@@ -115,6 +115,7 @@ def _load_own(path: Path) -> Checkpoint:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path} is not a checkpoint that limbwise wrote: {reason}") from error
     made.network.eval()
+    description = replace(description, multiple=made.traits.multiple)  # once it was 32
     return replace(
         made, description=description, options=header["options"], training=header["training"]
     )

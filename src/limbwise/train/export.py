@@ -37,8 +37,8 @@ class PictureModel(nn.Module):
         self.keypoints = checkpoint.traits.keypoints
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        planes = (image.permute(0, 3, 1, 2).float() - self.mean) * self.scale
-        heatmaps, limbs = self.network(planes)[-2:]
+        normalised = (image.float() - self.mean) * self.scale
+        heatmaps, limbs = self.network(normalised.permute(0, 3, 1, 2))[-2:]
         return heatmaps[:, : self.keypoints], limbs
 
 

@@ -109,14 +109,14 @@ class Block(nn.Module):
 
 
 class LimbwiseNetwork(nn.Module):
-    """(N, 3, H, W) normalised BGR, sides whole multiples of 32, to [heatmaps, limb fields].
+    """(N, 3, H, W) normalised BGR, sides whole multiples of 8, to [heatmaps, limb fields].
 
     heatmaps (N, K, H/8, W/8); limb fields (N, 2 L, H/8, W/8) as x, y pairs. While training, the
     same two after the first block come before them, for deep supervision.
     """
 
     stride = 8
-    multiple = 32
+    multiple = 8
     mean = 127.0
     scale = 1 / 128
 
@@ -141,8 +141,8 @@ class LimbwiseNetwork(nn.Module):
         near, mid, far = (
             lateral(tap) for lateral, tap in zip(self.lateral, self.trunk(x), strict=True)
         )
-        mid = self.middle(mid + F.interpolate(far, scale_factor=2.0))
-        x = near + F.interpolate(mid, scale_factor=2.0)
+        mid = self.middle(mid + _up(far, mid))
+        x = near + _up(mid, near)
         outputs: list[Tensor] = []
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -153,6 +153,11 @@ class LimbwiseNetwork(nn.Module):
     def _maps(self, head: nn.Module, x: Tensor) -> list[Tensor]:
         maps = head(x)
         return [maps[:, : self.keypoints], maps[:, self.keypoints :]]
+
+
+def _up(x: Tensor, like: Tensor) -> Tensor:
+    """Every cell four times, less the last row or column where `like` has an odd number."""
+    return F.interpolate(x, size=like.shape[2:])
 
 
 def load_imagenet(trunk: Trunk, path: str | Path | None = None) -> None:

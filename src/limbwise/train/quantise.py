@@ -101,9 +101,13 @@ def _write(plain: bytes, inputs: list[Image], path: Path) -> None:
     import nncf
     import onnx
     import openvino as ov
+    from openvino.passes import ConstantFolding, Manager
 
     nncf.set_log_level(logging.ERROR)
     model = ov.Core().read_model(plain)
+    folding = Manager()  # else depthwise weights are not constants, and stay in float
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(model)
     onnx_too = path.suffix == ".onnx"
     names = [name.removesuffix("/WithoutBiases") if onnx_too else name for name in _ends(model)]
     kept = nncf.IgnoredScope(names=names)
