@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from ancestor import people as ancestor_people
 
-from limbwise.bench import Timing, interleaved, machine
+from limbwise.bench import Timing, interleaved, machine, settle
 from limbwise.decode import decode
 from limbwise.estimator import SAMPLE, Estimator, load
 from limbwise.fields import Fields
@@ -70,6 +70,7 @@ def pipelines(
     jobs: dict[str, Callable[[], object]] = {"ancestor, PyTorch, its decoder x4": as_the_demo}
     for name, way in ways.items():
         way.height = size[0]
+        settle(way, frame)
         jobs[f"{name} ({way.runtime.label})"] = partial(way, frame)
     jobs["ancestor's network alone, OpenVINO f32"] = partial(
         ways["ancestor, OpenVINO f32"].runtime, np.zeros((1, *size, 3), np.uint8)
@@ -157,6 +158,9 @@ def networks(reference: Path, rounds: int) -> None:
             "OpenVINO, Open Model Zoo's int8": load(int8, threads=threads),
         }
         image = np.random.default_rng(0).integers(0, 256, (1, 256, 456, 3), dtype=np.uint8)
+        for each in runtimes.values():
+            each.height = 256
+            settle(each, image[0])
         jobs = {name: partial(each.runtime, image) for name, each in runtimes.items()}
         timings = interleaved(jobs, rounds)
         print(f"\nThe ancestor's network, 256 x 456, {threads} threads:")

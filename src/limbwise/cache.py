@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-MOST = 12  # compiled models (model, precision, threads) of about 10 MB each
+MOST = 20  # compiled models (model, precision, threads, size) of 3 to 10 MB each
 
 
 def folder() -> Path | None:

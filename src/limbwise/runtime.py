@@ -20,6 +20,7 @@ from . import cache
 from .decode import decode
 from .errors import BadInput
 from .fields import Fields
+from .graphs import Graphs
 from .skeleton import BODY, Skeleton
 
 Batch = NDArray[np.uint8]
@@ -120,14 +121,17 @@ def openvino(
     kept = cache.folder()
     if kept:
         options["CACHE_DIR"] = str(kept)
-    compiled = core.compile_model(model, "CPU", options)
-    if kept:
-        cache.prune(kept)
-    request = compiled.create_infer_request()
+
+    def compile_model(model: Any) -> Any:
+        compiled = core.compile_model(model, "CPU", options)
+        if kept:
+            cache.prune(kept)
+        return compiled
+
+    graphs = Graphs(model, compile_model, chosen)
 
     def run(images: Batch) -> tuple[Maps, Maps]:
-        results = request.infer([images], share_inputs=True)
-        heatmaps, limbs = (results[compiled.outputs[place]] for place in chosen)
+        heatmaps, limbs = graphs(images)
         return heatmaps, limbs
 
     label = f"openvino {'int8, ' * quantised}{options['INFERENCE_PRECISION_HINT']}"
