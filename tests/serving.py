@@ -18,9 +18,10 @@ import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import drawn, standing
+from limbwise.description import ANCESTOR
 from limbwise.estimator import Estimator
 from limbwise.guard import Limits
-from limbwise.runtime import ANCESTOR, Runtime
+from limbwise.runtime import Runtime
 from limbwise.serve import application, server
 
 

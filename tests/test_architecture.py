@@ -22,7 +22,8 @@ MAY = {
     "decode": {"fields"} | TYPES,
     "cache": set(),
     "graphs": set(),
-    "runtime": {"cache", "graphs", "decode", "fields", "skeleton", "train"} | BASE,
+    "description": {"decode", "skeleton"} | BASE,
+    "runtime": {"cache", "graphs", "description", "fields", "train"} | BASE,
     "track": TYPES,
     "pipeline": {"estimator", "video", "pose"},
     "estimator": {"decode", "runtime", "view", "fields"} | TYPES | BASE,
@@ -40,9 +41,9 @@ MAY = {
     "metrics": set(),
     "openapi": {"guard", "skeleton"},
     "stream": {"workers", "guard", "estimator", "track", "picture", "writers"} | BASE,
-    "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "runtime", "draw",
+    "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "description", "draw",
               "picture", "view", "writers"} | BASE,
-    "train": {"train", "decode", "fields", "runtime", "estimator", "writers"}
+    "train": {"train", "decode", "fields", "description", "runtime", "estimator", "writers"}
     | TYPES | READING | BASE,
 }  # fmt: skip
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",

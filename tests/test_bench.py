@@ -10,7 +10,8 @@ import pytest
 from conftest import drawn, standing
 from limbwise.bench import HEIGHTS, Row, Timing, chart, height_for, interleaved, side_by_side
 from limbwise.cli import exit_code
-from limbwise.runtime import ANCESTOR, Runtime
+from limbwise.description import ANCESTOR
+from limbwise.runtime import Runtime
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from conftest import REFERENCE, drawn, needs_reference, standing
+from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator, load
 from limbwise.pose import Pose
-from limbwise.runtime import ANCESTOR, Runtime
+from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY
 from limbwise.train import evaluate
 

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
+from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
 from limbwise.fields import Fields
-from limbwise.runtime import ANCESTOR, Runtime, openvino
+from limbwise.runtime import Runtime, openvino
 from limbwise.skeleton import BODY, COCO
 from limbwise.train.evaluate import evaluate, mirrored, read_labels, resampled
 from limbwise.view import fit

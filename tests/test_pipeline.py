@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import drawn, standing
+from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
 from limbwise.pipeline import Stats, flow, in_thread
-from limbwise.runtime import ANCESTOR, Runtime
+from limbwise.runtime import Runtime
 from limbwise.video import Frame
 
 SIZE = (160, 160)

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from limbwise.cli import exit_code
+from limbwise.description import Description
 from limbwise.errors import BadInput
-from limbwise.runtime import Description, Runtime
+from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY, Skeleton
 from limbwise.train.board import wanted_and_said
 from limbwise.train.checkpoint import build, load, save

@@ -8,9 +8,10 @@ import pytest
 
 from conftest import REFERENCE, needs_reference
 from limbwise import runtime
+from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE, load, model_file
-from limbwise.runtime import Description, Runtime
+from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY
 from limbwise.train.convert import to_openvino
 from limbwise.train.export import export, export_like_the_seed, to_onnx

@@ -7,9 +7,8 @@ human-pose-estimation-0001, which is the same network.
 """
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cache
-from .decode import decode
+from .description import ANCESTOR, KEY, Description, choose_outputs, read_description
 from .errors import BadInput
 from .fields import Fields
 from .graphs import Graphs
-from .skeleton import BODY, Skeleton
 
 Batch = NDArray[np.uint8]
 Maps = NDArray[np.float32]
-
-KEY = "limbwise"  # of the description in a model file's metadata
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a model file says of itself.
-
-    `stride` is in input pixels, `multiple` is what both sides of an input must be whole multiples
-    of, `height` the input height it is meant for; `decoding` are the keywords of `decode` that suit
-    it, where they differ from the usual.
-    """
-
-    name: str
-    skeleton: Skeleton
-    stride: int = 8
-    multiple: int = 8
-    height: int = 368
-    decoding: dict[str, Any] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
-        if unknown:
-            raise ValueError(f"decode knows no {', '.join(sorted(unknown))}")
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self) | {"skeleton": self.skeleton.to_dict()})
-
-    @classmethod
-    def from_json(cls, text: str) -> "Description":
-        """The inverse of `to_json`; KeyError, TypeError or ValueError if it is not one."""
-        data = json.loads(text)
-        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"])})
-
-
-ANCESTOR = Description("lightweight-openpose", BODY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +48,8 @@ class Runtime:
         ]
 
 
-# Foreign models: mean and scale of their inputs, and how their outputs are called.
+# Mean and scale of foreign models' inputs.
 _MEAN, _SCALE = 128.0, 256.0
-_HEATMAP_NAMES: tuple[str, ...] = ("heatmaps", "_L2")
-_LIMB_NAMES: tuple[str, ...] = ("pafs", "_L1")
 
 
 def openvino(
@@ -108,7 +68,7 @@ def openvino(
     names = [output.get_any_name() if output.names else "" for output in model.outputs]
     counts = [_channels(output.partial_shape) for output in model.outputs]
     described = description is not None
-    chosen = _choose_outputs(path, names, counts, description)
+    chosen = choose_outputs(path, names, counts, description)
     quantised = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     if not described:
         model = _take_images(model, normalise=path.suffix != ".xml")
@@ -154,7 +114,7 @@ def _read_openvino(core: Any, path: Path) -> Any:
 def _describe_openvino(model: Any, path: Path) -> Description | None:
     for place in (["framework", KEY], [KEY]):  # of an ONNX file, of an IR
         if model.has_rt_info(place):
-            return _described(str(model.get_rt_info(place).astype(str)), path)
+            return read_description(str(model.get_rt_info(place).astype(str)), path)
     return None
 
 
@@ -222,10 +182,10 @@ def onnx(path: Path, threads: int | None = None, precision: str = "fast") -> Run
     options.intra_op_num_threads = threads or 0
     session = _read_onnx(ort, path, options)
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    description = _described(text, path) if text else None
+    description = read_description(text, path) if text else None
     names = [output.name for output in session.get_outputs()]
     counts = [_fixed(output.shape) for output in session.get_outputs()]
-    chosen = _choose_outputs(path, names, counts, description)
+    chosen = choose_outputs(path, names, counts, description)
     wanted = [names[place] for place in chosen]
     source = session.get_inputs()[0].name
     described = description is not None
@@ -307,35 +267,6 @@ def has(module: str) -> bool:
 def _only_f32(runtime: str, precision: str) -> None:
     if precision not in ("fast", "f32"):
         raise BadInput(f"the {runtime} runtime computes in f32 only, not in {precision}")
-
-
-def _described(text: str, path: Path) -> Description:
-    try:
-        return Description.from_json(text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} has a damaged limbwise description: {error}") from error
-
-
-def _choose_outputs(
-    path: Path, names: list[str], counts: list[int], description: Description | None
-) -> tuple[int, int]:
-    """Which outputs are heatmaps and limb fields: of several stages the last."""
-    keypoints, pairs = len(BODY.keypoints) + 1, 2 * len(BODY.limbs)
-    heatmap_names, limb_names = _HEATMAP_NAMES, _LIMB_NAMES
-    if description is not None:
-        keypoints = len(description.skeleton.keypoints)
-        pairs = 2 * len(description.skeleton.limbs)
-        heatmap_names, limb_names = ("heatmaps",), ("limbs",)
-    outputs = list(enumerate(zip(names, counts, strict=True)))
-    heatmaps = [i for i, (n, c) in outputs if c == keypoints and n.endswith(heatmap_names)]
-    limbs = [i for i, (n, c) in outputs if c == pairs and n.endswith(limb_names)]
-    if heatmaps and limbs:
-        return heatmaps[-1], limbs[-1]
-    found = ", ".join(f"{name or 'unnamed'} ({count})" for _, (name, count) in outputs)
-    raise BadInput(
-        f"{path} is not a pose model that limbwise knows: its outputs (and channels) are {found}; "
-        f"needed are heatmaps ({keypoints}) and pafs or limbs ({pairs})"
-    )
 
 
 def _last(error: Exception) -> str:

@@ -28,6 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from .description import Description
 from .draw import draw, style
 from .errors import BadInput
 from .estimator import SAMPLE, Estimator
@@ -35,7 +36,6 @@ from .guard import LOOPBACK, SUBPROTOCOL, Guard, Limits, problem
 from .metrics import Counted, Metrics
 from .openapi import openapi
 from .picture import opened, to_bgr
-from .runtime import Description
 from .stream import Stream
 from .view import Image
 from .workers import Busy, Workers

@@ -12,8 +12,8 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from ..atomic import replacing
+from ..description import KEY, Description
 from ..errors import BadInput
-from ..runtime import KEY, Description
 from ..skeleton import BODY, Skeleton
 from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 from .limbwise_network import LimbwiseNetwork

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from .. import runtime
 from ..atomic import replacing
+from ..description import KEY, Description
 from ..errors import BadInput
 from ..estimator import SAMPLE
 from ..picture import read_picture
-from ..runtime import KEY, Description, Runtime
+from ..runtime import Runtime
 from ..view import fit
 from .checkpoint import Checkpoint, load
 from .lightweight_openpose import load_lightweight_openpose

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from .. import runtime as runtimes
 from ..atomic import replacing
+from ..description import KEY
 from ..errors import BadInput
 from ..estimator import Estimator
 from ..picture import read_picture
 from ..pose import oks
-from ..runtime import KEY, Runtime, has
+from ..runtime import Runtime, has
 from ..view import Image, fit
 from .evaluate import evaluate
 from .export import to_onnx
