@@ -41,8 +41,8 @@ MAY = {
     "metrics": set(),
     "openapi": {"guard", "skeleton"},
     "stream": {"workers", "guard", "estimator", "track", "picture", "writers"} | BASE,
-    "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "description", "draw",
-              "picture", "view", "writers"} | BASE,
+    "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "description",
+              "draw", "picture", "view", "writers"} | BASE,
     "train": {"train", "decode", "fields", "description", "runtime", "estimator", "writers"}
     | TYPES | READING | BASE,
 }  # fmt: skip
