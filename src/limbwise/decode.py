@@ -83,13 +83,15 @@ class _Person:
 
 def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
     """(K, h, w) to the cells above `threshold` that none of their 8 neighbours exceeds."""
-    border = (_BORDER, _BORDER)
-    padded = np.pad(heatmaps, ((0, 0), border, border), constant_values=-np.inf)
-    _, rows, columns = padded.shape
-    flat = padded.ravel()
+    kinds, rows, columns = heatmaps.shape
+    rows, columns = rows + 2 * _BORDER, columns + 2 * _BORDER
+    padded = np.full((kinds, rows, columns), -np.inf, np.float32)
+    padded[:, _BORDER:-_BORDER, _BORDER:-_BORDER] = heatmaps
+    flat = padded.reshape(-1)
     cells = np.flatnonzero(flat > threshold)
-    for step in (1, -1, columns, -columns, columns + 1, columns - 1, 1 - columns, -columns - 1):
-        cells = cells[flat[cells] >= flat[cells + step]]
+    after = np.array([1, columns - 1, columns, columns + 1])
+    for steps in (after[:1], -after, after[1:]):  # most are no maximum among two
+        cells = cells[(flat[cells, None] >= flat[cells[:, None] + steps]).all(axis=1)]
     cells = _one_per_plateau(cells, flat, columns)
     plane, column = np.divmod(cells, columns)
     kind, row = np.divmod(plane, rows)
@@ -100,7 +102,7 @@ def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
 def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
     """Of maxima that touch, and so are equal, the first is kept."""
     steps = (1, columns - 1, columns, columns + 1)
-    if not any((flat[cells] == flat[cells + step]).any() for step in steps):
+    if not (flat[cells, None] == flat[cells[:, None] + np.array(steps)]).any():
         return cells
     kept: set[int] = set()
     for cell in cells.tolist():
@@ -174,10 +176,9 @@ def _pairs(peaks: Peaks, skeleton: Skeleton) -> tuple[Ints, Ints, Ints]:
     kinds = np.arange(len(skeleton.keypoints) + 1)
     first = np.searchsorted(peaks.kind, kinds)
     count = np.diff(first)[ends]
-    limb = np.repeat(np.arange(len(ends)), count.prod(axis=1))
-    number = np.arange(len(limb)) - np.repeat(
-        np.cumsum(count.prod(axis=1)) - count.prod(axis=1), count.prod(axis=1)
-    )
+    pairs = count[:, 0] * count[:, 1]
+    limb = np.repeat(np.arange(len(ends)), pairs)
+    number = np.arange(len(limb)) - (np.cumsum(pairs) - pairs)[limb]
     start, end = np.divmod(number, count[limb, 1])
     return limb, start + first[ends[limb, 0]], end + first[ends[limb, 1]]
 
