@@ -28,7 +28,7 @@ from limbwise.train.quantise import quantise
 from limbwise.view import View
 from limbwise.writers import coco_person
 
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 WEAK = (0.02, 0.05, 0.1)
 
 

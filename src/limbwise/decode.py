@@ -89,9 +89,10 @@ def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
     padded[:, _BORDER:-_BORDER, _BORDER:-_BORDER] = heatmaps
     flat = padded.reshape(-1)
     cells = np.flatnonzero(flat > threshold)
-    after = np.array([1, columns - 1, columns, columns + 1])
-    for steps in (after[:1], -after, after[1:]):  # most are no maximum among two
-        cells = cells[(flat[cells, None] >= flat[cells[:, None] + steps]).all(axis=1)]
+    for step in (1, -1, columns, -columns):
+        cells = cells[flat[cells] >= flat[cells + step]]
+    corners = np.array([columns + 1, columns - 1, 1 - columns, -columns - 1])
+    cells = cells[(flat[cells, None] >= flat[cells[:, None] + corners]).all(axis=1)]
     cells = _one_per_plateau(cells, flat, columns)
     plane, column = np.divmod(cells, columns)
     kind, row = np.divmod(plane, rows)
