@@ -17,7 +17,7 @@ from limbwise.bench import interleaved, machine
 from limbwise.cli_train import keep_freed_memory
 from limbwise.train.checkpoint import build
 from limbwise.train.depthwise import accelerate
-from limbwise.train.loop import freeze
+from limbwise.train.frozen import freeze
 from limbwise.train.run import TRAINED
 
 

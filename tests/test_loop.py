@@ -14,6 +14,7 @@ from limbwise.errors import BadInput
 from limbwise.skeleton import Skeleton
 from limbwise.train import targets
 from limbwise.train.checkpoint import build, load
+from limbwise.train.frozen import fold, freeze
 from limbwise.train.loop import Recipe, Run, join_processes
 from limbwise.train.loss import Targets, loss
 
@@ -81,6 +82,29 @@ def test_what_is_frozen_stays_and_the_rest_learns(tmp_path) -> None:
     run.resume()
     with pytest.raises(BadInput, match="not a run of this network"):
         started(tmp_path).resume()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_frozen_says_the_same_when_folded(dtype: torch.dtype) -> None:
+    network = build("limbwise", STICK).network.train()
+    for layer in network.modules():  # as after training: no batch norm changes nothing
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+    freeze(network, 2)
+    x = torch.randn(2, 3, 64, 64)
+    trunk = network.trunk
+    first = torch.nn.Sequential(trunk.stem, *trunk.stages[:2])
+    with torch.no_grad():
+        plain = first(x)
+    saved = {key: value.clone() for key, value in network.state_dict().items()}
+    fold(network, 2, dtype, compiled=False)
+    folded = first(x)
+    assert folded.dtype == dtype
+    assert not folded.requires_grad
+    off = (folded.float() - plain).abs().mean() / plain.abs().mean()
+    assert off < (1e-5 if dtype == torch.float32 else 0.02)
+    assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())
 
 
 def test_the_ancestors_trunk_cannot_be_frozen(tmp_path) -> None:

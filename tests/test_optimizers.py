@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from limbwise.errors import BadInput
-from limbwise.train.loop import Recipe, freeze
+from limbwise.train.frozen import freeze
+from limbwise.train.loop import Recipe
 from limbwise.train.optimizers import PointwiseMuon, optimizers
 from test_loop import figures, started
 

@@ -23,7 +23,7 @@ from ..errors import BadInput
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .depthwise import accelerate
-from .limbwise_network import LimbwiseNetwork
+from .frozen import fold, freeze
 from .loss import Targets, loss
 from .optimizers import optimizers
 
@@ -112,13 +112,16 @@ class Run:
 
     def _forward(self) -> nn.Module:
         network: Any = self.network.train()
-        if self.recipe.freeze:
-            freeze(self.network, self.recipe.freeze)
-        if self.recipe.native:
+        recipe = self.recipe
+        if recipe.freeze:
+            freeze(self.network, recipe.freeze)
+            half = torch.bfloat16 if recipe.amp else torch.float32
+            fold(self.network, recipe.freeze, half, compiled=recipe.native)
+        if recipe.native:
             accelerate(self.network)
         if self.processes > 1:
             network = DistributedDataParallel(network)
-        return torch.compile(network) if self.recipe.compile else network  # type: ignore[return-value]
+        return torch.compile(network) if recipe.compile else network  # type: ignore[return-value]
 
     def _step(self, forward: nn.Module, sample: Sampler) -> dict[str, Tensor]:
         recipe = self.recipe
@@ -222,17 +225,6 @@ class Run:
         except (RuntimeError, KeyError, ValueError, EOFError) as error:
             raise BadInput(f"{path} is not a run of this network") from error
         self.step, self.best = state["step"], state["best"]
-
-
-def freeze(network: nn.Module, stages: int) -> None:
-    """The stem and the first stages of the trunk get no gradients; their batch norm is at rest.
-
-    BadInput if the network has no such trunk.
-    """
-    if not isinstance(network, LimbwiseNetwork):
-        raise BadInput("only limbwise's own network has a trunk to freeze")
-    for part in (network.trunk.stem, *network.trunk.stages[:stages]):
-        part.eval().requires_grad_(False)
 
 
 def join_processes(device: str | None = None) -> torch.device:

@@ -148,21 +148,23 @@ def _warped(
     """The same by OpenCV, faster on a CPU; places between pixels are in steps of 1/32."""
     images = np.zeros((len(crop), *size, 3), np.uint8)
     inside = np.zeros((len(crop), *size), np.uint8)
+    everywhere = np.ones(size, np.uint8)
     count = maps.shape[1]
-    pictures = np.zeros(inside.shape, int) if place is None else place.numpy() % count
     matrices = maps[..., :2, None] * crop[:, None]
     matrices[..., 2] += maps[..., 2:4]
     for n, t in np.ndindex(len(crop), 1 if place is None else count):
-        here = pictures[n] == t
+        here = everywhere if place is None else (place[n] % count == t).byte().numpy()
         if not here.any():
             continue
         width, height = maps[n, t, 4:].int().tolist()
         start = int(starts[n, t])
         source = pixels[start : start + width * height].numpy().reshape(height, width, 3)
         matrix = matrices[n, t].numpy()
-        images[n][here] = _read(source, matrix, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)[here]
+        read = _read(source, matrix, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        cv2.copyTo(read, here, images[n])
         known = np.ones((height, width), np.uint8)
-        inside[n][here] = _read(known, matrix, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)[here]
+        read = _read(known, matrix, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+        cv2.copyTo(read, here, inside[n])
     planes = torch.from_numpy(images).flatten(1, 2).transpose(1, 2)
     drawn = planes.to(torch.float32, memory_format=torch.contiguous_format)
     return drawn, torch.from_numpy(inside).bool()
