@@ -1,6 +1,8 @@
 """The compiled backward pass gives PyTorch's gradients."""
 
 import shutil
+import sys
+import time
 
 import pytest
 import torch
@@ -50,6 +52,20 @@ def test_in_bf16_it_is_as_exact_as_pytorch_is() -> None:
     assert out.dtype == torch.bfloat16
     out.float().square().sum().backward()
     assert (layer.weight.grad - exact).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.get_num_threads() < 2, reason="one thread is all there is"
+)
+def test_all_threads_take_part() -> None:
+    x = torch.randn(4, 64, 96, 96).contiguous(memory_format=torch.channels_last)
+    backward, weight = depthwise._native(), torch.randn(64, 1, 7, 7)
+    backward(x, x, weight, 1)
+    everybody, mine = time.process_time(), time.thread_time()
+    for _ in range(5):
+        backward(x, x, weight, 1)
+    everybody, mine = time.process_time() - everybody, time.thread_time() - mine
+    assert everybody - mine > 0.5 * mine
 
 
 def test_what_it_cannot_do_is_left_alone() -> None:

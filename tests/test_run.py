@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -173,6 +174,25 @@ def test_batches_are_the_same_whether_begun_ahead_or_asked_for_at_random(tmp_pat
             pictures, targets = again(number, 4, (0, 1))
             assert torch.equal(pictures, in_order[number][0])
             assert torch.equal(targets.limbs, in_order[number][1].limbs)
+
+
+def test_batches_are_made_beside_the_network_without_taking_its_threads(tmp_path) -> None:
+    labels = kites(tmp_path / "a", 6, 0)
+    made = build("limbwise", KITES, 64, width=0.25)
+    seen = []
+
+    def said(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append((threading.current_thread(), torch.get_num_threads()))
+        return np.zeros((len(images), 4, 8, 8), np.float32), np.zeros((len(images), 10, 8, 8))
+
+    teacher = Runtime(Description("limbwise", KITES), "teacher", said)
+    before = torch.get_num_threads()
+    give = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher)
+    for number in range(3):
+        give(number, 4, (0, 1))
+    assert torch.get_num_threads() == before
+    assert {threads for _, threads in seen} == {1}
+    assert threading.current_thread() not in {thread for thread, _ in seen}
 
 
 def test_pictures_that_fit_into_no_memory_are_trained_on_too(tmp_path) -> None:

@@ -78,6 +78,8 @@ def _native() -> Any:
     beside = str(Path(sys.executable).parent)  # where pip puts ninja
     os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
     flags = ["-O3", "-march=native", "-ffast-math"]
+    if sys.platform == "linux":  # without it at::parallel_for runs in one thread
+        flags.append("-fopenmp")
     try:
         load("limbwise_depthwise", [str(SOURCE)], extra_cflags=flags, is_python_module=False)
     except (RuntimeError, OSError) as error:

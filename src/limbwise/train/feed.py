@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from threading import Barrier
 
 import torch
 from torch import Tensor
@@ -54,7 +55,8 @@ def feed(
     else:
         pick = _from_files(labels, device, long_side, workers)
     sample = _sampler(pick, labels, made, size, seed, settings)
-    return _ahead(_taught(sample, teacher, made) if teacher else sample)
+    ahead = max(1, torch.get_num_threads() // 4) if device.type == "cpu" else 1
+    return _ahead(_taught(sample, teacher, made) if teacher else sample, ahead)
 
 
 def _room(device: torch.device) -> int:
@@ -127,18 +129,40 @@ def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
     return ask
 
 
-def _ahead(sample: Sampler) -> Sampler:
-    """The same batches; the one after is begun before this one is given."""
-    pool = ThreadPoolExecutor(1)
+def _ahead(sample: Sampler, count: int) -> Sampler:
+    """The same batches; the next `count` are begun before this one is given."""
+    pool = _single_threads(count)
     begun: dict[int, Future[tuple[Tensor, Targets]]] = {}
 
-    def get(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
-        job = begun.pop(number, None) or pool.submit(sample, number, count, share)
-        begun.clear()
-        begun[number + 1] = pool.submit(sample, number + 1, count, share)
-        return job.result()
+    def get(number: int, size: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
+        wanted = range(number, number + count + 1)
+        for stale in begun.keys() - set(wanted):
+            begun.pop(stale).cancel()
+        for later in wanted:
+            if later not in begun:
+                begun[later] = pool.submit(sample, later, size, share)
+        return begun.pop(number).result()
 
     return get
+
+
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which PyTorch starts no more threads: with more of its threads than cores OpenMP
+    sends all of them to sleep after every operation, the network's too."""
+    threads = torch.get_num_threads()
+    ready = Barrier(count + 1)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # what a thread reads first it keeps
+        ready.wait()
+
+    pool = ThreadPoolExecutor(count, initializer=alone)
+    for _ in range(count):
+        pool.submit(int)
+    ready.wait()
+    torch.set_num_threads(threads)
+    return pool
 
 
 def _in_epoch(place: int, count: int, seed: int) -> int:
