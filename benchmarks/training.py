@@ -3,8 +3,8 @@
     python benchmarks/training.py [--size 192] [--batch 32] [--rounds 8]
 
 PyTorch's own backward pass of depthwise convolutions beside the compiled one (--native), in f32 and
-bf16, with the first two stages of the trunk learning and frozen (--freeze 2), in turns. The last
-line is once more, with freed memory kept by the process, as `limbwise train` does.
+bf16, and with the first two and three stages of the trunk frozen (--freeze 2, --freeze 3), in
+turns. The last line is once more, with freed memory kept by the process, as `limbwise train` does.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from limbwise.bench import interleaved, machine
 from limbwise.cli_train import keep_freed_memory
 from limbwise.train.checkpoint import build
 from limbwise.train.depthwise import accelerate
-from limbwise.train.frozen import freeze
+from limbwise.train.frozen import fold, freeze
 from limbwise.train.run import TRAINED
 
 
@@ -32,12 +32,12 @@ def main() -> None:
     ways = [(half, native, 0) for half in (False, True) for native in (False, True)]
     jobs = {
         name(*way): partial(step, network(*way[1:]), pictures, way[0])
-        for way in (*ways, (True, True, 2))
+        for way in (*ways, (True, True, 2), (True, True, 3))
     }
     print(f"{machine()}: {flags.batch} pictures of {flags.size} x {flags.size} pixels")
     timings = interleaved(jobs, flags.rounds)
     slowest = timings["PyTorch, f32"].median
-    last = "compiled, bf16, frozen"
+    last = name(True, True, 3)
     keep_freed_memory()
     timings[f"{last}, memory kept"] = interleaved({last: jobs[last]}, flags.rounds)[last]
     for label, timing in timings.items():
@@ -47,13 +47,14 @@ def main() -> None:
 
 def name(half: bool, native: bool, stages: int) -> str:
     how = ["compiled" if native else "PyTorch", "bf16" if half else "f32"]
-    return ", ".join(how + ["frozen"] * bool(stages))
+    return ", ".join(how + [f"{stages} frozen"] * bool(stages))
 
 
 def network(native: bool, stages: int) -> nn.Module:
     made = build("limbwise", TRAINED).network.train().to(memory_format=torch.channels_last)
     if stages:
         freeze(made, stages)
+        fold(made, stages, torch.bfloat16, compiled=native)
     if native:
         accelerate(made)
     return made
