@@ -26,7 +26,8 @@ MAY = {
     "runtime": {"cache", "graphs", "description", "fields", "train"} | BASE,
     "track": TYPES,
     "pipeline": {"estimator", "video", "pose"},
-    "estimator": {"decode", "runtime", "view", "fields"} | TYPES | BASE,
+    "refine": {"decode", "description", "runtime", "view"} | TYPES | BASE,
+    "estimator": {"decode", "refine", "runtime", "view", "fields"} | TYPES | BASE,
     "picture": {"view"} | BASE,
     "film": {"view"} | BASE,
     "video": READING | BASE,
@@ -35,7 +36,8 @@ MAY = {
     "writers": TYPES | BASE,
     "terminal": BASE,
     "window": {"view"} | BASE,
-    "bench": {"estimator", "decode", "draw", "fields", "graphs", "view", "runtime"} | BASE,
+    "bench": {"estimator", "decode", "draw", "fields", "graphs", "refine", "view", "runtime"}
+    | BASE,
     "workers": {"estimator"},
     "guard": set(),
     "metrics": set(),
@@ -43,8 +45,8 @@ MAY = {
     "stream": {"workers", "guard", "estimator", "track", "picture", "writers"} | BASE,
     "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "description",
               "draw", "picture", "view", "writers"} | BASE,
-    "train": {"train", "decode", "fields", "description", "runtime", "estimator", "writers"}
-    | TYPES | READING | BASE,
+    "train": {"train", "decode", "refine", "fields", "description", "runtime", "estimator",
+              "writers"} | TYPES | READING | BASE,
 }  # fmt: skip
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",
          "starlette", "uvicorn", "prometheus_client"}  # fmt: skip

@@ -11,6 +11,7 @@ from conftest import drawn, standing
 from limbwise.bench import HEIGHTS, Row, Timing, chart, height_for, interleaved, side_by_side
 from limbwise.cli import exit_code
 from limbwise.description import ANCESTOR
+from limbwise.estimator import Estimator
 from limbwise.runtime import Runtime
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
@@ -29,14 +30,14 @@ def slow(ms_per_row: float) -> Runtime:
 
 @pytest.mark.parametrize("fps", [5, 10])
 def test_the_largest_height_that_keeps_the_rate_is_taken(fps: float) -> None:
-    height, taken = height_for(slow(0.25), IMAGE, fps, seconds=60)
+    height, taken = height_for(Estimator(slow(0.25)), IMAGE, fps, seconds=60)
     assert taken <= 800 / fps
     higher = HEIGHTS[HEIGHTS.index(height) + 1 :]
     assert not higher or higher[0] * 0.25 + 20 > 800 / fps
 
 
 def test_a_machine_too_slow_for_any_gets_the_least() -> None:
-    height, taken = height_for(slow(0.25), IMAGE, 1000)
+    height, taken = height_for(Estimator(slow(0.25)), IMAGE, 1000)
     assert (height, taken > 0) == (HEIGHTS[0], True)
 
 

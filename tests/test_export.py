@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -6,8 +9,11 @@ from limbwise import runtime
 from limbwise.errors import BadInput
 from limbwise.estimator import load
 from limbwise.train import export as module
+from limbwise.train.checkpoint import build, save
 from limbwise.train.export import export
 from limbwise.train.lightweight_openpose import LightweightOpenPose
+from limbwise.train.quantise import quantise
+from limbwise.train.run import TRAINED
 
 
 @pytest.mark.parametrize("ending", ["onnx", "xml"])
@@ -54,3 +60,38 @@ def test_nothing_of_the_exporting_machine_is_in_the_file(checkpoint, tmp_path) -
     assert str(tmp_path).encode() not in content
     assert b".py" not in content
     assert {entry.key for entry in onnx.load(tmp_path / "a.onnx").metadata_props} == {"limbwise"}
+
+
+@pytest.fixture
+def person(tmp_path) -> Path:
+    """A network for crops of one person, with random weights."""
+    torch.manual_seed(0)
+    made = build("limbwise-person", TRAINED, 64, width=0.25, channels=16, blocks=1)
+    save(made, tmp_path / "person.safetensors")
+    return tmp_path / "person.safetensors"
+
+
+@pytest.mark.parametrize("ending", ["onnx", "xml"])
+def test_a_network_for_crops_says_the_same_everywhere(ending, person, tmp_path) -> None:
+    out = tmp_path / f"person.{ending}"
+    assert export(person, out) < 1e-3
+    pytorch, exported = runtime.torch(person), runtime.openvino(out, precision="f32")
+    assert exported.description == pytorch.description
+    assert exported.description.crop == (64, 48)
+    assert exported.description.skeleton.keypoints == TRAINED.keypoints
+    rng = np.random.default_rng(0)
+    for count in (1, 3):
+        crops = rng.integers(0, 256, (count, 64, 48, 3), np.uint8)
+        found = rng.uniform(0, 48, (count, 18, 3)).astype(np.float32)
+        found[..., 2] = rng.integers(0, 2, (count, 18))
+        truth, said = pytorch(crops, found), exported(crops, found)
+        assert [one.heatmaps.shape for one in said] == [(18, 16, 12)] * count
+        for one, other in zip(said, truth, strict=True):
+            assert one.heatmaps == pytest.approx(other.heatmaps, abs=1e-3)
+        unlike = pytorch(crops, np.zeros_like(found))
+        assert abs(unlike[0].heatmaps - truth[0].heatmaps).max() > 1e-5  # what is told counts
+
+
+def test_a_network_for_crops_is_not_quantised(person, tmp_path) -> None:
+    with pytest.raises(BadInput, match="crops of one person"):
+        quantise(person, tmp_path / "a.xml", tmp_path)

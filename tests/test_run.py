@@ -83,6 +83,12 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     args = ["eval", str(fresh), str(fresh.parent), "--model", str(model), "--size", "96"]
     assert exit_code([*args, "--metrics", str(metrics)]) == 0
     assert json.loads(metrics.read_text())["AP"] > 0.9
+    person = str(_second_look(labels, tmp_path / "person"))
+    assert exit_code([*args, "--person-model", person, "--metrics", str(metrics)]) == 0
+    assert json.loads(metrics.read_text())["AP"] > 0.9
+    args = ["eval", str(fresh), str(fresh.parent), "--model", person, "--metrics", str(metrics)]
+    assert exit_code(args) == 0  # told where they are
+    assert json.loads(metrics.read_text())["AP"] > 0.5
     one = str(fresh.parent / "1.png")
     drawn = tmp_path / "drawn.png"
     args = ["run", one, "--model", str(model), "--size", "96", "--json", "-", "--save", str(drawn)]
@@ -91,6 +97,15 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     said = json.loads(capsys.readouterr().out)
     assert list(said["people"][0]["keypoints"]) == KITE
     assert not np.array_equal(cv2.imread(one), cv2.imread(str(drawn)))
+
+
+def _second_look(labels: Path, out: Path) -> Path:
+    small = {"width": 0.25, "channels": 32, "blocks": 1}
+    train(
+        Data([labels], [labels.parent]), out, lambda step, figures: None, network="limbwise-person",
+        size=64, steps=150, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
+    )  # fmt: skip
+    return out / "last.safetensors"
 
 
 def test_the_command_trains_logs_and_resumes(tmp_path) -> None:
@@ -151,7 +166,7 @@ def test_a_teacher_looks_at_the_crops_and_speaks_in_the_students_order(tmp_path)
     other_order = Skeleton(KITES.keypoints[::-1], KITES.limbs, KITES.sigmas)
     teacher = Runtime(Description("limbwise", other_order), "teacher", said)
     give = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher)
-    pictures, targets = give(0, 4, (0, 1))
+    (pictures,), targets = give(0, 4, (0, 1))
     bright = pictures.float().mean(dim=(1, 2, 3))
     for number in range(4):
         assert torch.allclose(targets.taught[:, number, 0, 0], (3 - number) * bright, rtol=1e-4)
@@ -171,8 +186,8 @@ def test_batches_are_the_same_whether_begun_ahead_or_asked_for_at_random(tmp_pat
         )
         in_order = [give(number, 4, (0, 1)) for number in range(3)]
         for number in (2, 0):
-            pictures, targets = again(number, 4, (0, 1))
-            assert torch.equal(pictures, in_order[number][0])
+            (pictures,), targets = again(number, 4, (0, 1))
+            assert torch.equal(pictures, in_order[number][0][0])
             assert torch.equal(targets.limbs, in_order[number][1].limbs)
 
 
@@ -204,7 +219,7 @@ def test_pictures_that_fit_into_no_memory_are_trained_on_too(tmp_path) -> None:
         settings=Augment(mosaic=1.0),
     )  # fmt: skip
     for number in range(3):
-        pictures, targets = give(number, 4, (0, 1))
+        (pictures,), targets = give(number, 4, (0, 1))
         assert pictures.shape == (4, 3, 64, 64)
         assert targets.heatmaps.amax() > 0.5
     for n in range(1, 5):
@@ -217,7 +232,7 @@ def test_what_is_wanted_is_shown_beside_what_is_said(tmp_path) -> None:
     labels = kites(tmp_path / "a", 4, 0)
     made = build("limbwise", KITES, 64, width=0.25)
     sample = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), settings=CALM)
-    pictures, targets = sample(0, 4, (0, 1))
+    (pictures,), targets = sample(0, 4, (0, 1))
     shown = wanted_and_said(made, sample)
     assert [picture.shape for picture in shown] == [(128, 192, 3)] * 4
     wanted = shown[0][:64, 64:128].astype(int).sum(axis=2)

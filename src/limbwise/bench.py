@@ -22,7 +22,8 @@ from .errors import BadInput
 from .estimator import Estimator, load, model_file
 from .fields import Fields
 from .graphs import STAYS
-from .runtime import Runtime, best_precision, capabilities, openvino
+from .refine import refine
+from .runtime import best_precision, capabilities, openvino
 from .view import Image, fit
 
 Name = TypeVar("Name")
@@ -132,13 +133,20 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     inputs = fit(image, estimate.height, description.multiple)[0][None]
     several = np.repeat(inputs, batch, axis=0)
     fields, poses = runtime(inputs)[0], estimate(image)
-    return {
+    read = partial(decode, fields, description.skeleton, **description.decoding)
+    jobs: dict[str, Callable[[], object]] = {
         "fit": lambda: fit(image, estimate.height, description.multiple),
         "network": lambda: runtime(several),
-        "decode": lambda: decode(fields, description.skeleton, **description.decoding),
-        "draw": lambda: draw(image, poses, ids=True),
-        "whole": lambda: draw(image, estimate(image), ids=True),
+        "decode": read,
     }
+    person = estimate.person
+    if person is not None:
+        view = fit(image, estimate.height, description.multiple)[1]
+        found = [pose.moved(view.back) for pose in read()]
+        jobs["refine"] = lambda: refine(image, found, person)
+    jobs["draw"] = lambda: draw(image, poses, ids=True)
+    jobs["whole"] = lambda: draw(image, estimate(image), ids=True)
+    return jobs
 
 
 def side_by_side(
@@ -205,14 +213,14 @@ def chart(rows: Sequence[Row], width: int = 900) -> Image:
 
 
 def height_for(
-    runtime: Runtime, image: Image, fps: float, seconds: float = 2.0, share: float = 0.8
+    estimate: Estimator, image: Image, fps: float, seconds: float = 2.0, share: float = 0.8
 ) -> tuple[int, float]:
     """The largest input height at which an image takes at most `share` of a frame's time, and the
     milliseconds it takes; the least height if none does. Measures for about `seconds`."""
     end, chosen = time.perf_counter() + seconds, (HEIGHTS[0], 0.0)
     for height in HEIGHTS:
-        estimate = Estimator(runtime, height=height)
-        taken = interleaved({"": partial(estimate, image)}, 4)[""].least
+        tried = Estimator(estimate.runtime, person=estimate.person, height=height)
+        taken = interleaved({"": partial(tried, image)}, 4)[""].least
         if height == HEIGHTS[0] or taken <= 1000 * share / fps:
             chosen = height, taken
         if taken > 1000 * share / fps or time.perf_counter() > end:

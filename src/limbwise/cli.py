@@ -20,18 +20,21 @@ from .atomic import check_writable, write_json
 from .cli_bench import bench
 from .cli_options import (
     ModelOption,
+    PersonOption,
     Precision,
     PrecisionOption,
+    RefineOption,
     RuntimeName,
     RuntimeOption,
     SizeOption,
     ThreadsOption,
+    person_wanted,
 )
 from .cli_serve import serve
 from .cli_train import check_data, train
 from .draw import draw
 from .errors import BadInput
-from .estimator import Estimator, load
+from .estimator import Estimator, load, load_pair
 from .pipeline import Stats, flow
 from .pose import Pose
 from .terminal import complain, failing_in_one_line, progress, stderr
@@ -67,6 +70,8 @@ def run(
         typer.Argument(help="Pictures, folders, patterns, videos, URLs, a camera number, or -."),
     ],
     model: ModelOption = None,
+    person_model: PersonOption = None,
+    refine: RefineOption = None,
     runtime: RuntimeOption = RuntimeName.openvino,
     size: SizeOption = None,
     precision: PrecisionOption = Precision.fast,
@@ -109,8 +114,9 @@ def run(
 ) -> None:
     """Find the people in SOURCE; JSON lines to stdout unless --save, --json or --show."""
     estimate = load(
-        model, runtime=runtime.value, precision=precision.value, threads=threads, height=size,
-        max_people=max_people, min_score=min_score,
+        model, person=person_wanted(person_model, refine), runtime=runtime.value,
+        precision=precision.value, threads=threads, height=size, max_people=max_people,
+        min_score=min_score,
     )  # fmt: skip
     if fps:
         _choose_height(estimate, fps)
@@ -143,7 +149,7 @@ def _choose_height(estimate: Estimator, fps: float) -> None:
     from .estimator import SAMPLE
     from .picture import read_picture
 
-    estimate.height, taken = height_for(estimate.runtime, read_picture(SAMPLE), fps)
+    estimate.height, taken = height_for(estimate, read_picture(SAMPLE), fps)
     stderr.print(
         f"limbwise: --fps {fps:g}: input height {estimate.height}, {taken:.1f} ms a frame",
         highlight=False,
@@ -208,6 +214,8 @@ def evaluate(
     annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
     images: Annotated[Path, typer.Argument(help="The folder of its pictures.")],
     model: ModelOption = None,
+    person_model: PersonOption = None,
+    refine: RefineOption = None,
     runtime: RuntimeOption = RuntimeName.openvino,
     size: SizeOption = 368,
     precision: PrecisionOption = Precision.f32,
@@ -227,7 +235,10 @@ def evaluate(
     """COCO keypoint AP and AR of a model on labelled pictures."""
     from .train.evaluate import evaluate as measure
 
-    estimate = load(model, runtime=runtime.value, precision=precision.value, threads=threads)
+    looks = load_pair(
+        model, person=person_wanted(person_model, refine), runtime=runtime.value,
+        precision=precision.value, threads=threads,
+    )  # fmt: skip
     outputs = [path for path in (detections, metrics) if path]
     for path in outputs:  # known before the work, not after it
         check_writable(path)
@@ -236,7 +247,7 @@ def evaluate(
         return progress(entries, len(entries), "pictures")
 
     found, people = measure(
-        estimate.runtime, annotations, images, height=size, flip=flip,
+        looks[0], annotations, images, person=looks[1], height=size, flip=flip,
         scales=_numbers(scales), limit=limit, progress=bar,
     )  # fmt: skip
     for place, content in ((detections, people), (metrics, found)):

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .errors import BadInput
+
 
 class RuntimeName(StrEnum):
     openvino = "openvino"
@@ -23,6 +25,14 @@ class Precision(StrEnum):
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="An .onnx, .xml (OpenVINO) or .pth file.")
 ]
+PersonOption = Annotated[
+    Path | None,
+    typer.Option("--person-model", help="The model that looks at each person again."),
+]
+RefineOption = Annotated[
+    bool | None,
+    typer.Option("--refine/--no-refine", help="Look at each person again; the bundled model does."),
+]
 RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
 SizeOption = Annotated[
     int | None,
@@ -32,3 +42,10 @@ PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="fast is what this CPU does best.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="All cores if absent.")]
+
+
+def person_wanted(person_model: Path | None, refine: bool | None) -> Path | bool | None:
+    """What the two options mean for `load`; BadInput if they contradict each other."""
+    if person_model is not None and refine is False:
+        raise BadInput("--person-model and --no-refine contradict each other: choose one")
+    return refine if person_model is None else person_model

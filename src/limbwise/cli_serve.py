@@ -15,12 +15,15 @@ import typer
 
 from .cli_options import (
     ModelOption,
+    PersonOption,
     Precision,
     PrecisionOption,
+    RefineOption,
     RuntimeName,
     RuntimeOption,
     SizeOption,
     ThreadsOption,
+    person_wanted,
 )
 from .errors import BadInput
 from .estimator import load
@@ -34,6 +37,8 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     model: ModelOption = None,
+    person_model: PersonOption = None,
+    refine: RefineOption = None,
     runtime: RuntimeOption = RuntimeName.openvino,
     precision: PrecisionOption = Precision.fast,
     size: SizeOption = None,
@@ -71,12 +76,13 @@ def serve(
         bytes=int(max_mb * 1e6), pixels=int(max_megapixels * 1e6), streams=max_streams,
         waiting=queue,
     )  # fmt: skip
+    person = person_wanted(person_model, refine)
     each = max((threads or os.cpu_count() or 1) // workers, 1)
     with _listen(host, port) as listening:
         estimators = [
             load(
-                model, runtime=runtime.value, precision=precision.value, threads=each, height=size,
-                min_score=min_score,
+                model, person=person, runtime=runtime.value, precision=precision.value,
+                threads=each, height=size, min_score=min_score,
             )
             for _ in range(workers)
         ]  # fmt: skip

@@ -31,7 +31,10 @@ def train(
         Path | None, typer.Option("--val-annotations", help="Labels to measure AP on.")
     ] = None,
     val_images: Annotated[Path | None, typer.Option("--val-images")] = None,
-    network: Annotated[str, typer.Option(help="limbwise or lightweight-openpose.")] = "limbwise",
+    network: Annotated[
+        str,
+        typer.Option(help="limbwise, limbwise-person (the second look) or lightweight-openpose."),
+    ] = "limbwise",
     stages: Annotated[
         int | None, typer.Option(min=0, help="Refinement stages of lightweight-openpose.")
     ] = None,
@@ -72,6 +75,12 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option("--teacher", help="A model file whose heatmaps are learnt too.")
     ] = None,
+    found: Annotated[
+        Path | None,
+        typer.Option(
+            "--found", help="For limbwise-person: what `limbwise eval --detections` found."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     log_every: Annotated[int, typer.Option("--log-every", min=1, help="Steps.")] = 20,
@@ -94,11 +103,11 @@ def train(
     options = {} if stages is None else {"refinement_stages": stages}
     with _reports(out) as (report, look):
         made = train(
-            data, out, report, look=look, teacher=teacher, network=network, options=options,
-            init=init, resume=resume, epochs=epochs, steps=steps, batch_size=batch_size,
-            accumulate=accumulate, optimizer=optimizer, lr=lr, decay=decay, warmup=warmup, ema=ema,
-            size=size, settings=_augment(augment or []), device=device, amp=amp,
-            compile=compile_, native=native, freeze=freeze, workers=workers, seed=seed,
+            data, out, report, look=look, teacher=teacher, found=found, network=network,
+            options=options, init=init, resume=resume, epochs=epochs, steps=steps,
+            batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr, decay=decay,
+            warmup=warmup, ema=ema, size=size, settings=_augment(augment or []), device=device,
+            amp=amp, compile=compile_, native=native, freeze=freeze, workers=workers, seed=seed,
             log_every=log_every, save_every=save_every, validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")

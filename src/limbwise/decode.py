@@ -100,6 +100,23 @@ def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
     return Peaks(kind, xy.astype(np.float32), np.minimum(flat[cells], 1))
 
 
+def tops(heatmaps: Floats) -> tuple[Floats, Floats]:
+    """(N, K, h, w), one person each, to the highest place of each: xy (N, K, 2) in cells, and its
+    height (N, K)."""
+    *several, rows, columns = heatmaps.shape
+    planes = heatmaps.reshape(-1, rows, columns)
+    edge = ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER))
+    padded = np.pad(planes, edge, constant_values=-np.inf)
+    row, column = np.divmod(planes.reshape(len(planes), -1).argmax(axis=1), columns)
+    wide = columns + 2 * _BORDER
+    cells = (
+        (np.arange(len(planes)) * (rows + 2 * _BORDER) + row + _BORDER) * wide + column + _BORDER
+    )
+    flat = padded.reshape(-1)
+    xy = np.stack([column, row], axis=1) + _offsets(flat, cells, wide)
+    return xy.reshape(*several, 2).astype(np.float32), flat[cells].reshape(several)
+
+
 def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
     """Of maxima that touch, and so are equal, the first is kept."""
     steps = (1, columns - 1, columns, columns + 1)

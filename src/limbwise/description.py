@@ -18,7 +18,8 @@ class Description:
 
     `stride` is in input pixels, `multiple` is what both sides of an input must be whole multiples
     of, `height` the input height it is meant for; `decoding` are the keywords of `decode` that suit
-    it, where they differ from the usual.
+    it, where they differ from the usual. `crop` is the height and width of the crops of one person
+    that it takes; None if it takes whole pictures.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Description:
     multiple: int = 8
     height: int = 368
     decoding: dict[str, Any] = field(default_factory=dict, hash=False)
+    crop: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
@@ -40,7 +42,10 @@ class Description:
     def from_json(cls, text: str) -> "Description":
         """The inverse of `to_json`; KeyError, TypeError or ValueError if it is not one."""
         data = json.loads(text)
-        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"])})
+        if not isinstance(data, dict):
+            raise ValueError("it is no object")
+        crop = tuple(data["crop"]) if data.get("crop") else None
+        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop})
 
 
 ANCESTOR = Description("lightweight-openpose", BODY)
@@ -60,8 +65,9 @@ def read_description(text: str, path: Path) -> Description:
 
 def choose_outputs(
     path: Path, names: list[str], counts: list[int], description: Description | None
-) -> tuple[int, int]:
-    """Which outputs are heatmaps and limb fields: of several stages the last."""
+) -> tuple[int, ...]:
+    """Which outputs are heatmaps and limb fields, of several stages the last; heatmaps only of a
+    network for crops of one person."""
     keypoints, pairs = len(BODY.keypoints) + 1, 2 * len(BODY.limbs)
     heatmap_names, limb_names = _HEATMAP_NAMES, _LIMB_NAMES
     if description is not None:
@@ -71,6 +77,8 @@ def choose_outputs(
     outputs = list(enumerate(zip(names, counts, strict=True)))
     heatmaps = [i for i, (n, c) in outputs if c == keypoints and n.endswith(heatmap_names)]
     limbs = [i for i, (n, c) in outputs if c == pairs and n.endswith(limb_names)]
+    if heatmaps and description is not None and description.crop:
+        return (heatmaps[-1],)
     if heatmaps and limbs:
         return heatmaps[-1], limbs[-1]
     found = ", ".join(f"{name or 'unnamed'} ({count})" for _, (name, count) in outputs)

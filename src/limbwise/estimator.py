@@ -1,4 +1,4 @@
-"""The whole way of a picture: fit, run, decode, back to the picture's own pixels."""
+"""The whole way of a picture: fit, run, decode, back to the picture's own pixels, look again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from .decode import decode
 from .errors import BadInput
 from .fields import Fields
 from .pose import Pose
+from .refine import check_pair, refine
 from .runtime import Runtime
 from .view import Image, View, fit
 
@@ -18,6 +19,8 @@ MODELS = Path(__file__).parent / "models"
 BUNDLED = MODELS / "limbwise.onnx"
 BUNDLED_INT8 = MODELS / "limbwise-int8.xml"
 BUNDLED_CHECKPOINT = MODELS / "limbwise.safetensors"
+BUNDLED_PERSON = MODELS / "limbwise-person.onnx"
+BUNDLED_PERSON_CHECKPOINT = MODELS / "limbwise-person.safetensors"
 SAMPLE = MODELS / "sample.jpg"  # two people side by side
 
 
@@ -25,23 +28,30 @@ class Estimator:
     """`estimate(image)` gives the poses in it, best first.
 
     `height` is the input height in pixels (the model's own if None): more finds smaller people and
-    takes longer. `min_score` and `max_people` cut the list; `options` go to `decode`.
+    takes longer. With `person`, a network for crops of one person, everybody found is looked at
+    again (refine.py). `min_score` and `max_people` cut the list; `options` go to `decode`.
+    BadInput if the two networks know other keypoints.
     """
 
     def __init__(
         self,
         runtime: Runtime,
         *,
+        person: Runtime | None = None,
         height: int | None = None,
         min_score: float = 0.0,
         max_people: int | None = None,
         **options: Any,
     ) -> None:
-        self.runtime = runtime
+        self.runtime, self.person = runtime, person
         self.height = height or runtime.description.height
         self.min_score, self.max_people, self.options = min_score, max_people, options
         if self.height < runtime.description.multiple:
             raise BadInput(f"an input height of {self.height} pixels is too small")
+        if runtime.description.crop:
+            raise BadInput(f"{runtime.description.name} looks at one person, not at pictures")
+        if person is not None:
+            check_pair(runtime.description, person.description)
 
     def __call__(self, image: Image) -> list[Pose]:
         """(H, W, 3) uint8 BGR to poses in its pixels; ValueError for any other kind of array."""
@@ -57,7 +67,7 @@ class Estimator:
             fields = self.runtime(np.stack(inputs))
         else:
             fields = [self.runtime(picture[None])[0] for picture in inputs]
-        return list(map(self.read, fields, views))
+        return list(map(self.read, fields, views, images))
 
     def look(self, image: Image) -> tuple[Fields, View]:
         """The first half of the way: what the network says of an image, and where that is in it."""
@@ -65,11 +75,14 @@ class Estimator:
         picture, view = fit(image, self.height, self.runtime.description.multiple)
         return self.runtime(picture[None])[0], view
 
-    def read(self, said: Fields, view: View) -> list[Pose]:
+    def read(self, said: Fields, view: View, image: Image) -> list[Pose]:
         """The second half: the poses in it, best first, in the image's pixels."""
         model = self.runtime.description
         people = decode(said, model.skeleton, **{**model.decoding, **self.options})
-        return [pose.moved(view.back) for pose in self._best(people)]
+        if self.person is None:
+            return [pose.moved(view.back) for pose in self._best(people)]
+        found = [pose.moved(view.back) for pose in people]
+        return self._best(refine(image, found, self.person))
 
     def _best(self, poses: list[Pose]) -> list[Pose]:
         return [pose for pose in poses if pose.score >= self.min_score][: self.max_people]
@@ -89,26 +102,51 @@ def load(
     precision: str = "fast",
     threads: int | None = None,
     device: str = "cpu",
+    person: str | Path | bool | None = None,
     **options: Any,
 ) -> Estimator:
     """An estimator from a model file: .onnx, OpenVINO's .xml, or a checkpoint (.safetensors, .pth).
 
-    None takes the bundled model. `runtime` is openvino, onnx or torch; `precision` fast (what the
-    CPU does best), int8, bf16 or f32; `threads` None takes all cores; `device` is PyTorch's.
-    `options` are those of `Estimator`. BadInput, one line, if the file is missing or of another
-    kind.
+    None takes the bundled model. `person` is the model of the second look at each person: a file,
+    True the bundled one, False none, None the bundled one with the bundled model. `runtime` is
+    openvino, onnx or torch; `precision` fast (what the CPU does best), int8, bf16 or f32; `threads`
+    None takes all cores; `device` is PyTorch's. `options` are those of `Estimator`. BadInput, one
+    line, if a file is missing or of another kind.
     """
-    path = model_file(model, runtime, precision)
-    match runtime:
-        case "openvino":
-            runs = runtimes.openvino(path, threads, precision)
-        case "onnx":
-            runs = runtimes.onnx(path, threads, precision)
-        case "torch":
-            runs = runtimes.torch(path, threads, precision, device)
-        case _:
-            raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
-    return Estimator(runs, **options)
+    first, again = load_pair(
+        model, person=person, runtime=runtime, precision=precision, threads=threads, device=device
+    )
+    return Estimator(first, person=again, **options)
+
+
+def load_pair(
+    model: str | Path | None = None,
+    *,
+    person: str | Path | bool | None = None,
+    runtime: str = "openvino",
+    precision: str = "fast",
+    threads: int | None = None,
+    device: str = "cpu",
+) -> tuple[Runtime, Runtime | None]:
+    """The runtimes of the first and of the second look; arguments and errors as for `load`."""
+
+    def started(path: Path) -> Runtime:
+        match runtime:
+            case "openvino":
+                return runtimes.openvino(path, threads, precision)
+            case "onnx":
+                return runtimes.onnx(path, threads, precision)
+            case "torch":
+                return runtimes.torch(path, threads, precision, device)
+        raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
+
+    first = started(model_file(model, runtime, precision))
+    again = person_file(person, model, runtime)
+    if again is None:
+        return first, None
+    second = started(again)
+    check_pair(first.description, second.description)
+    return first, second
 
 
 def model_file(
@@ -117,7 +155,22 @@ def model_file(
     """The file that `load` would take; BadInput if it is missing or of another kind."""
     if model is None and not BUNDLED.is_file():
         raise BadInput("this version brings no model of its own yet: name a model file")
-    path = Path(model or _bundled(runtime, precision))
+    return _checked(Path(model or _bundled(runtime, precision)))
+
+
+def person_file(
+    person: str | Path | bool | None, model: str | Path | None = None, runtime: str = "openvino"
+) -> Path | None:
+    """The file of the second look that `load` would take, if any; BadInput as in `model_file`."""
+    if person is None:
+        person = model is None and BUNDLED_PERSON.is_file()
+    if isinstance(person, bool):
+        bundled = BUNDLED_PERSON_CHECKPOINT if runtime == "torch" else BUNDLED_PERSON
+        return _checked(bundled) if person else None
+    return _checked(Path(person))
+
+
+def _checked(path: Path) -> Path:
     if not path.is_file():
         raise BadInput(f"the model file {path} does not exist")
     if path.suffix not in (".onnx", ".xml") and not runtimes.is_checkpoint(path):

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Maps = tuple[NDArray[np.float32], ...]
-Infer = Callable[[NDArray[np.uint8]], Maps]
+Infer = Callable[..., Maps]
 
 STAYS = 32  # inputs of one size in a row: a second of a film
 
 
 class Graphs:
-    """Inputs (N, H, W, 3) to the network's outputs number `chosen`.
+    """Inputs (N, H, W, 3), and others that go with them, to the network's outputs number `chosen`.
 
     Compiled for any size, the network asks at each layer how large its input is, a tenth of its
     time. After `STAYS` inputs of one shape in a row it is compiled for that shape as well, which
@@ -31,22 +31,24 @@ class Graphs:
         self._shape: tuple[int, ...] = ()
         self._fixed: Infer = self._any
 
-    def __call__(self, images: NDArray[np.uint8]) -> Maps:
+    def __call__(self, images: NDArray[np.uint8], *others: NDArray[np.float32]) -> Maps:
         self._count = self._count + 1 if images.shape == self._last else 1
         self._last = images.shape
         if self._count == STAYS and self._shape != images.shape:
             model = self._model.clone()
-            model.reshape(list(images.shape))
+            inputs: tuple[NDArray[Any], ...] = (images, *others)
+            model.reshape({place: list(each.shape) for place, each in enumerate(inputs)})
             self._fixed, self._shape = self._compiled(model), images.shape
-        return self._fixed(images) if images.shape == self._shape else self._any(images)
+        infer = self._fixed if images.shape == self._shape else self._any
+        return infer(images, *others)
 
     def _compiled(self, model: Any) -> Infer:
         compiled = self._compile(model)
         request = compiled.create_infer_request()
         outputs = [compiled.outputs[place] for place in self._chosen]
 
-        def infer(images: NDArray[np.uint8]) -> Maps:
-            results = request.infer([images], share_inputs=True)
+        def infer(*inputs: NDArray[Any]) -> Maps:
+            results = request.infer(list(inputs), share_inputs=True)
             return tuple(results[output] for output in outputs)
 
         return infer

@@ -69,7 +69,7 @@ def flow(
     looked = in_thread((time, frame, estimate.look(frame.image)) for time, frame in arrived)
     with closing(looked):
         for time, frame, seen in looked:
-            poses = estimate.read(*seen)
+            poses = estimate.read(*seen, frame.image)
             stats.add(time)
             yield frame, poses
 

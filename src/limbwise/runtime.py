@@ -29,16 +29,19 @@ Maps = NDArray[np.float32]
 class Runtime:
     """A callable from inputs (N, H, W, 3) uint8 BGR to N `Fields`.
 
-    `run` gives heatmaps (N, K or K + 1, h, w), a background channel last if there is one, and limb
-    fields (N, 2 L, h, w) as x, y pairs. `label` says who computes, and how.
+    A network for crops of one person takes besides what was `found` of them: (N, K, 3) float32, x
+    and y in pixels of the crop and 1, or three times 0. `run` gives heatmaps (N, K or K + 1, h, w),
+    a background channel last if there is one, and, but for crops, limb fields (N, 2 L, h, w) as x,
+    y pairs. `label` says who computes, and how.
     """
 
     description: Description
     label: str
-    run: Callable[[Batch], tuple[Maps, Maps]]
+    run: Callable[..., tuple[Maps, ...]]
 
-    def __call__(self, images: Batch) -> list[Fields]:
-        heatmaps, limbs = self.run(images)
+    def __call__(self, images: Batch, *found: Maps) -> list[Fields]:
+        heatmaps, *rest = self.run(images, *found)
+        limbs = rest[0] if rest else heatmaps[:, :0]
         skeleton = self.description.skeleton
         keypoints, pairs = len(skeleton.keypoints), len(skeleton.limbs)
         vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
@@ -90,12 +93,8 @@ def openvino(
 
     graphs = Graphs(model, compile_model, chosen)
 
-    def run(images: Batch) -> tuple[Maps, Maps]:
-        heatmaps, limbs = graphs(images)
-        return heatmaps, limbs
-
     label = f"openvino {'int8, ' * quantised}{options['INFERENCE_PRECISION_HINT']}"
-    return Runtime(description or ANCESTOR, label, run)
+    return Runtime(description or ANCESTOR, label, graphs)
 
 
 def _read_openvino(core: Any, path: Path) -> Any:
@@ -187,13 +186,12 @@ def onnx(path: Path, threads: int | None = None, precision: str = "fast") -> Run
     counts = [_fixed(output.shape) for output in session.get_outputs()]
     chosen = choose_outputs(path, names, counts, description)
     wanted = [names[place] for place in chosen]
-    source = session.get_inputs()[0].name
+    sources = [each.name for each in session.get_inputs()]
     described = description is not None
 
-    def run(images: Batch) -> tuple[Maps, Maps]:
-        data = images if described else _normalised(images)
-        heatmaps, limbs = session.run(wanted, {source: data})
-        return heatmaps, limbs
+    def run(images: Batch, *found: Maps) -> tuple[Maps, ...]:
+        data = images if described else _normalised(images), *found
+        return tuple(session.run(wanted, dict(zip(sources, data, strict=True))))
 
     return Runtime(description or ANCESTOR, "onnxruntime f32", run)
 
@@ -240,10 +238,10 @@ def torch(
     if threads:
         th.set_num_threads(threads)
 
-    def run(images: Batch) -> tuple[Maps, Maps]:
+    def run(*inputs: Batch | Maps) -> tuple[Maps, ...]:
         with th.inference_mode():
-            heatmaps, limbs = model(th.from_numpy(images).to(device))
-        return heatmaps.cpu().numpy(), limbs.cpu().numpy()
+            maps = model(*(th.from_numpy(each).to(device) for each in inputs))
+        return tuple(each.cpu().numpy() for each in maps)
 
     return Runtime(description, f"torch f32 {device}", run)
 

@@ -56,6 +56,18 @@ def fit(image: Image, height: int, multiple: int = 8, widest: float = 4.0) -> tu
     return padded.astype(np.uint8, copy=False), View.scaling(size[0] / columns, size[1] / rows)
 
 
+def cut(image: Image, view: View, size: tuple[int, int]) -> Image:
+    """What a view shows of an image in `size` (height, width); grey where there is no picture."""
+    matrix = view.matrix
+    while np.hypot(*matrix[:, 0]) < 0.5 and min(image.shape[:2]) > 1:
+        smaller = _halved(image)
+        factors = smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0]
+        back = np.linalg.inv(np.vstack([View.scaling(*factors).matrix, [0, 0, 1]]))
+        image, matrix = smaller, matrix @ back
+    shown = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=GREY)
+    return shown.astype(np.uint8, copy=False)
+
+
 def _halved(image: Image) -> Image:
     """Means of 2 x 2 pixels."""
     size = image.shape[1] // 2, image.shape[0] // 2

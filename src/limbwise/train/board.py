@@ -36,18 +36,18 @@ def board(out: Path) -> tuple[Report, Look]:
 @torch.no_grad()
 def wanted_and_said(made: Checkpoint, sample: Sampler) -> list[Image]:
     """Of the first training crops: the crop, then heatmaps and limb fields, wanted above said."""
-    pictures, targets = sample(0, PICTURES, (0, 1))
+    (pictures, *found), targets = sample(0, PICTURES, (0, 1))
     device = next(made.network.parameters()).device
     x = (pictures.to(device).float() - made.traits.mean) * made.traits.scale
-    heat, limbs = made.network.eval()(x)[-2:]
-    heat = heat[:, : targets.heatmaps.shape[1]].amax(dim=1)
-    said = heat.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)
+    maps, limbs = made.network.eval()(x, *(each.to(device) for each in found))[-2:]
+    hottest = maps[:, : targets.heatmaps.shape[1]].amax(dim=1)
+    said = hottest.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)
     wanted = targets.heatmaps.amax(dim=1).cpu().numpy(), targets.limbs.cpu().numpy()
     drawn = []
     for n, image in enumerate(pictures.permute(0, 2, 3, 1).cpu().numpy()):
-        rows = [
-            np.hstack([image, overlaid(image, warm(a[n])), overlaid(image, wheel(b[n]))])
-            for a, b in (wanted, said)
-        ]
+        rows = []
+        for heat, fields in ((a[n], b[n]) for a, b in (wanted, said)):
+            fields_too = [overlaid(image, wheel(fields))] if len(fields) else []
+            rows.append(np.hstack([image, overlaid(image, warm(heat)), *fields_too]))
         drawn.append(np.vstack(rows))
     return drawn

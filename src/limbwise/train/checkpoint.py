@@ -5,6 +5,7 @@ description, how it was trained. The ancestor's `.pth` files hold a state dict a
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -17,6 +18,7 @@ from ..errors import BadInput
 from ..skeleton import BODY, Skeleton
 from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 from .limbwise_network import LimbwiseNetwork
+from .person_network import PersonNetwork
 
 
 class PoseNetwork(Protocol):
@@ -30,7 +32,11 @@ class PoseNetwork(Protocol):
     limbs: int
 
 
-NETWORKS = {"limbwise": LimbwiseNetwork, "lightweight-openpose": LightweightOpenPose}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "limbwise": LimbwiseNetwork,
+    "limbwise-person": PersonNetwork,
+    "lightweight-openpose": LightweightOpenPose,
+}
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,21 @@ class Checkpoint:
 def build(name: str, skeleton: Skeleton, height: int = 368, **options: Any) -> Checkpoint:
     """A fresh network for a skeleton; BadInput for an unknown name."""
     if name not in NETWORKS:
-        raise BadInput(f"network {name} is unknown: choose {' or '.join(NETWORKS)}")
+        raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
     options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
+    if name == "limbwise-person":
+        skeleton = replace(skeleton, limbs=())
+        del options["limbs"]
     network = NETWORKS[name](**options)
-    description = Description(name, skeleton, network.stride, network.multiple, height)
+    its = cast(PoseNetwork, network)
+    crop = (height, crop_width(height)) if name == "limbwise-person" else None
+    description = Description(name, skeleton, its.stride, its.multiple, height, crop=crop)
     return Checkpoint(network, description, options)
+
+
+def crop_width(height: int) -> int:
+    """Of the crop of a person: three quarters of its height, in whole 8 pixels."""
+    return max(round(height * 0.75 / 8), 1) * 8
 
 
 def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:

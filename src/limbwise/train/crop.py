@@ -96,7 +96,7 @@ def crop_of(plane: Plane, people: People, size: Size, settings: Augment, dice: D
     output = plane.size.new_tensor(size[::-1])
     middle, person = _looked_at(plane, people, settings.on_person, dice)
     zoom = _zoom(plane, person, output, settings, dice)
-    linear = zoom[:, None, None] * _turned(plane, settings, dice)
+    linear = zoom[:, None, None] * turned(plane, settings, dice)
     shift = settings.shift * output.min() * zoom[:, None]
     middle = middle + shift * dice.uniform(-1, 1, len(zoom), 2)
     half = times(linear.abs(), output / 2).minimum(plane.size / 2)
@@ -145,7 +145,7 @@ def _zoom(plane: Plane, person: Tensor, output: Tensor, settings: Augment, dice:
     return low * (high / low) ** dice.uniform(0, 1, len(person))
 
 
-def _turned(plane: Plane, settings: Augment, dice: Dice) -> Tensor:
+def turned(plane: Plane, settings: Augment, dice: Dice) -> Tensor:
     """(N, 2, 2): the output mirrored, then turned, then stretched along the picture's sides."""
     count = len(plane.size)
     most = math.log(1 + settings.stretch)

@@ -20,10 +20,11 @@ from ..errors import BadInput
 from ..fields import Fields
 from ..picture import read_picture
 from ..pose import Pose
+from ..refine import refine
 from ..runtime import Runtime, has
 from ..skeleton import Skeleton
 from ..view import Image, View, fit
-from ..writers import coco_person
+from ..writers import COCO_CORNER, coco_person
 
 METRICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}  # places in COCOeval.stats
 
@@ -35,6 +36,7 @@ def evaluate(
     annotations: str | Path,
     images: str | Path,
     *,
+    person: Runtime | None = None,
     height: int | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
@@ -44,18 +46,28 @@ def evaluate(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
 
-    `height` is the input height in pixels, `options` go to `decode`. BadInput if pycocotools, a
-    key of the label file or a picture is missing.
+    With `person` everybody found is looked at again (refine.py). A runtime that itself looks at one
+    person only is told where the labelled people are. `height` is the input height in pixels,
+    `options` go to `decode`. BadInput if pycocotools, a key of the label file or a picture is
+    missing.
     """
     labels = read_labels(annotations)
     pictures = labels["images"][:limit]
     layout = _layout(labels, runtime.description.skeleton, annotations)
     height = height or runtime.description.height
+    told = (
+        _labelled(labels, layout, runtime.description.skeleton) if runtime.description.crop else {}
+    )
     began = time.perf_counter()
     detections = []
     for entry in progress(pictures):
         image = read_picture(Path(images) / entry["file_name"])
-        poses = estimate(runtime, image, height, flip, scales, **options)
+        if runtime.description.crop:
+            poses = refine(image, told.get(entry["id"], []), runtime, tell=False)
+        else:
+            poses = estimate(runtime, image, height, flip, scales, **options)
+        if person is not None:
+            poses = refine(image, poses, person)
         people = (coco_person(pose, entry["id"], layout) for pose in poses)
         detections += [person for person in people if person]
     seconds = time.perf_counter() - began
@@ -95,6 +107,21 @@ def _layout(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> Ske
     if missing := [name for name in names if name not in known]:
         raise BadInput(f"{path} labels keypoints that the model lacks: {', '.join(missing)}")
     return Skeleton(names, (), tuple(known[name] for name in names))
+
+
+def _labelled(
+    labels: dict[str, Any], layout: Skeleton, skeleton: Skeleton
+) -> dict[int, list[Pose]]:
+    """The people with keypoints of each picture, by its id."""
+    people: dict[int, list[Pose]] = {}
+    for entry in labels["annotations"]:
+        x, y, state = np.array(entry["keypoints"], np.float32).reshape(-1, 3).T
+        if (state > 0).any():
+            corner = [x - COCO_CORNER, y - COCO_CORNER]
+            xy = np.where(state > 0, corner, np.nan).T.astype(np.float32)
+            pose = Pose(layout, xy, (state > 0).astype(np.float32), 1.0)
+            people.setdefault(entry["image_id"], []).append(pose.as_skeleton(skeleton))
+    return people
 
 
 def score(

@@ -6,12 +6,14 @@ are inside, the background channel and the earlier stages are left out.
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import runtime
@@ -21,7 +23,7 @@ from ..errors import BadInput
 from ..estimator import SAMPLE
 from ..picture import read_picture
 from ..runtime import Runtime
-from ..view import fit
+from ..view import View, cut, fit
 from .checkpoint import Checkpoint, load
 from .lightweight_openpose import load_lightweight_openpose
 
@@ -29,7 +31,8 @@ TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by
 
 
 class PictureModel(nn.Module):
-    """uint8 BGR (N, H, W, 3) to heatmaps (N, K, h, w) and limb fields (N, 2 L, h, w)."""
+    """uint8 BGR (N, H, W, 3) to heatmaps (N, K, h, w) and limb fields (N, 2 L, h, w); a network for
+    crops of one person also takes what was found (N, K, 3), and gives heatmaps only."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -37,10 +40,11 @@ class PictureModel(nn.Module):
         self.mean, self.scale = checkpoint.traits.mean, checkpoint.traits.scale
         self.keypoints = checkpoint.traits.keypoints
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
         normalised = (image.float() - self.mean) * self.scale
-        heatmaps, limbs = self.network(normalised.permute(0, 3, 1, 2))[-2:]
-        return heatmaps[:, : self.keypoints], limbs
+        heatmaps, limbs = self.network(normalised.permute(0, 3, 1, 2), *found)[-2:]
+        heatmaps = heatmaps[:, : self.keypoints]
+        return (heatmaps,) if found else (heatmaps, limbs)
 
 
 def as_seen_by_runtimes(path: str | Path) -> tuple[PictureModel, Description]:
@@ -53,22 +57,29 @@ def to_onnx(checkpoint: str | Path, height: int | None = None, fp16: bool = Fals
     """A checkpoint as a self-describing ONNX file; `fp16` stores the weights in half the size."""
     model, description = as_seen_by_runtimes(checkpoint)
     description = replace(description, height=height or description.height)
-    side = 2 * description.multiple
-    example = torch.zeros(1, side, 3 * side, 3, dtype=torch.uint8)
+    height, width = description.crop or (2 * description.multiple, 6 * description.multiple)
+    examples = [torch.zeros(1, height, width, 3, dtype=torch.uint8)]
     cells = {0: "batch", 2: "rows", 3: "columns"}
-    axes = {"image": {0: "batch", 1: "height", 2: "width"}, "heatmaps": cells, "limbs": cells}
-    data = trace(model, example, ["image"], ["heatmaps", "limbs"], axes)
+    axes = {"image": {0: "batch", 1: "height", 2: "width"}, "heatmaps": cells}
+    if description.crop:
+        inputs, outputs = ["image", "found"], ["heatmaps"]
+        examples.append(torch.zeros(1, model.keypoints, 3))
+        axes = {"image": {0: "batch"}, "found": {0: "batch"}, "heatmaps": {0: "batch"}}
+    else:
+        inputs, outputs = ["image"], ["heatmaps", "limbs"]
+        axes["limbs"] = cells
+    data = trace(model, examples, inputs, outputs, axes)
     return _finished(data, description, fp16)
 
 
 def trace(
     model: nn.Module,
-    example: Tensor,
+    examples: Sequence[Tensor],
     inputs: list[str],
     outputs: list[str],
     axes: dict[str, dict[int, str]],
 ) -> bytes:
-    """ONNX bytes of a module, traced on `example`, with the named dynamic `axes`.
+    """ONNX bytes of a module, traced on `examples`, with the named dynamic `axes`.
 
     The tracing exporter, though PyTorch calls it legacy: it takes 0.4 s where its successor takes
     10 s, and leaves no paths of the exporting machine in the graph (docs/log.md, 2026-11-22).
@@ -78,7 +89,7 @@ def trace(
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             model,
-            (example,),
+            tuple(examples),
             buffer,  # type: ignore[arg-type]  # only the newer exporter wants a path
             input_names=inputs,
             output_names=outputs,
@@ -161,14 +172,29 @@ def _runtimes(path: Path) -> list[Runtime]:
 def _difference(checkpoint: Path, others: list[Runtime]) -> float:
     """The largest difference from PyTorch of any value of any map on the sample picture."""
     pytorch = runtime.torch(checkpoint)
-    picture, _ = fit(read_picture(SAMPLE), 128, pytorch.description.multiple)
-    truth = pytorch(picture[None])[0]
+    inputs = _sample(pytorch.description)
+    truth = pytorch(*inputs)[0]
     differences = [
-        np.abs(a - b).max()
-        for fields in (other(picture[None])[0] for other in others)
+        np.abs(a - b).max(initial=0)
+        for fields in (other(*inputs)[0] for other in others)
         for a, b in ((fields.heatmaps, truth.heatmaps), (fields.limbs, truth.limbs))
     ]
     return float(max(differences))
+
+
+def _sample(description: Description) -> tuple[NDArray[Any], ...]:
+    """The sample picture as an input; for a network of crops one of its people, and every keypoint
+    found somewhere."""
+    image = read_picture(SAMPLE)
+    if description.crop is None:
+        return (fit(image, 128, description.multiple)[0][None],)
+    height, width = description.crop
+    crop = cut(
+        image, View.scaling(height / image.shape[0], height / image.shape[0]), (height, width)
+    )
+    kinds = len(description.skeleton.keypoints)
+    places = np.linspace((0, 0, 1), (width, height, 1), kinds, dtype=np.float32)
+    return crop[None], places[None]
 
 
 def export_like_the_seed(checkpoint: str | Path, out: str | Path) -> None:
@@ -183,6 +209,6 @@ def export_like_the_seed(checkpoint: str | Path, out: str | Path) -> None:
     ]
     cells = {0: "n", 2: "rows", 3: "columns"}
     axes = {"data": {0: "n", 2: "h", 3: "w"}} | dict.fromkeys(names, cells)
-    data = trace(network, torch.zeros(1, 3, 64, 72), ["data"], names, axes)
+    data = trace(network, [torch.zeros(1, 3, 64, 72)], ["data"], names, axes)
     with replacing(out) as path:
         path.write_bytes(data)

@@ -9,8 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from threading import Barrier
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import BadInput
@@ -20,11 +23,12 @@ from . import targets
 from .augment import Batch, augmented
 from .checkpoint import Checkpoint
 from .dice import Augment
-from .labels import Labels
-from .loop import Sampler
+from .labels import SURE, Labels
+from .loop import Inputs, Sampler
 from .loss import Targets
+from .persons import PERSON_SIGMA, person_crops
 from .pictures import load_pictures, memory
-from .samples import Samples, samples
+from .samples import Samples, Size, resized, samples
 
 # Numbers of pictures (N,) to samples that hold them, and their places among these
 Pick = Callable[[Tensor], tuple[Samples, Tensor]]
@@ -42,8 +46,11 @@ def feed(
     workers: int | None = None,
     room: int | None = None,
     teacher: Runtime | None = None,
+    found: NDArray[np.float32] | None = None,
 ) -> Sampler:
-    """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch.
+    """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch; for
+    a network of crops of one person every person, of whom a first look `found` so much
+    (first_look.py).
 
     A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
 
@@ -54,7 +61,10 @@ def feed(
         pick = _from_memory(labels, device, long_side, workers)
     else:
         pick = _from_files(labels, device, long_side, workers)
-    sample = _sampler(pick, labels, made, size, seed, settings)
+    if made.description.crop:
+        sample = _person_sampler(pick, labels, made, found, seed, settings)
+    else:
+        sample = _sampler(pick, labels, made, size, seed, settings)
     ahead = max(1, torch.get_num_threads() // 4) if device.type == "cpu" else 1
     return _ahead(_taught(sample, teacher, made) if teacher else sample, ahead)
 
@@ -95,20 +105,62 @@ def _sampler(
     side = -(-size // made.traits.multiple) * made.traits.multiple
     limbs = [labels.skeleton.limbs.index(limb) for limb in made.description.skeleton.limbs]
 
-    def sample(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
-        rank, processes = share
-        mine = range(number * count + rank * count // processes,
-                     number * count + (rank + 1) * count // processes)  # fmt: skip
+    def sample(number: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        mine = _mine(number, count, share)
         indices = torch.tensor([_in_epoch(place, len(labels), seed) for place in mine])
         everything, places = pick(indices)
         device = everything.keypoints.device
-        generator = torch.Generator(device)
-        generator.manual_seed((seed * 1_000_003 + number) * 97 + rank)
+        generator = _dice(device, seed, number, share[0])
         batch = augmented(everything, places.to(device), (side, side), generator, settings,
                           stride=made.traits.stride)  # fmt: skip
-        return batch.images, _targets(batch, made, limbs)
+        return (batch.images,), _targets(batch, made, limbs)
 
     return sample
+
+
+def _person_sampler(
+    pick: Pick, labels: Labels, made: Checkpoint, found: NDArray[np.float32] | None, seed: int,
+    settings: Augment,
+) -> Sampler:  # fmt: skip
+    """Batches of people, every one with three sure keypoints once an epoch."""
+    size = cast(Size, made.description.crop)
+    picture = np.repeat(np.arange(len(labels)), np.diff(labels.people_from))
+    number = np.arange(len(picture)) - labels.people_from[picture]
+    worth = np.flatnonzero((labels.state == SURE).sum(axis=1) >= min(3, labels.state.shape[1]))
+    if not len(worth):
+        raise BadInput("nobody in these pictures has three keypoints: there is nobody to look at")
+
+    def sample(step: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        rows = worth[[_in_epoch(place, len(worth), seed) for place in _mine(step, count, share)]]
+        everything, places = pick(torch.from_numpy(picture[rows]))
+        device = everything.keypoints.device
+        places, first = places.to(device), everything.people_from
+        people = first[places] + torch.from_numpy(number[rows]).to(device)
+        people = people.minimum(first[places + 1] - 1)
+        told = None
+        if found is not None:
+            scales = everything.pictures.scales[places]
+            told = resized(torch.from_numpy(found[rows]).to(device), scales[:, None])
+        batch, known = person_crops(
+            everything, places, people, size, _dice(device, seed, step, share[0]), settings,
+            told=told, stride=made.traits.stride,
+        )  # fmt: skip
+        return (batch.images, known), _targets(batch, made, [], PERSON_SIGMA)
+
+    return sample
+
+
+def _mine(step: int, count: int, share: tuple[int, int]) -> range:
+    """The places of this process's part of a batch in the endless row of epochs."""
+    rank, processes = share
+    first = step * count
+    return range(first + rank * count // processes, first + (rank + 1) * count // processes)
+
+
+def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed((seed * 1_000_003 + step) * 97 + rank)
+    return generator
 
 
 def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
@@ -120,11 +172,11 @@ def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
         raise BadInput(f"the teacher ({theirs.name}) has other keypoints or another stride")
     places = [theirs.skeleton.keypoints.index(name) for name in ours.skeleton.keypoints]
 
-    def ask(number: int, count: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
-        pictures, wanted = sample(number, count, share)
+    def ask(number: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        (pictures, *found), wanted = sample(number, count, share)
         images = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         said = torch.from_numpy(teacher.run(images)[0][:, places]).float()
-        return pictures, replace(wanted, taught=said.to(pictures.device))
+        return (pictures, *found), replace(wanted, taught=said.to(pictures.device))
 
     return ask
 
@@ -132,9 +184,9 @@ def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
 def _ahead(sample: Sampler, count: int) -> Sampler:
     """The same batches; the next `count` are begun before this one is given."""
     pool = _single_threads(count)
-    begun: dict[int, Future[tuple[Tensor, Targets]]] = {}
+    begun: dict[int, Future[tuple[Inputs, Targets]]] = {}
 
-    def get(number: int, size: int, share: tuple[int, int]) -> tuple[Tensor, Targets]:
+    def get(number: int, size: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
         wanted = range(number, number + count + 1)
         for stale in begun.keys() - set(wanted):
             begun.pop(stale).cancel()
@@ -177,12 +229,12 @@ def _order(epoch: int, count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def _targets(batch: Batch, made: Checkpoint, limbs: list[int]) -> Targets:
+def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float = 7.0) -> Targets:
     size = batch.weights.shape[-2], batch.weights.shape[-1]
     stride = made.traits.stride
     wanted: Skeleton = made.description.skeleton
     return Targets(
-        targets.heatmaps(batch.keypoints, batch.visible, size, stride),
+        targets.heatmaps(batch.keypoints, batch.visible, size, stride, sigma),
         targets.limb_fields(batch.keypoints, batch.visible, size, wanted, stride),
         batch.keypoint_weights.float(),
         batch.limb_weights[:, limbs].float(),

@@ -2,13 +2,15 @@
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import BadInput
-from .limbwise_network import LimbwiseNetwork
+from .limbwise_network import TAPS, LimbwiseNetwork
+from .person_network import PersonNetwork
 
 
 def freeze(network: nn.Module, stages: int) -> None:
@@ -24,14 +26,16 @@ def fold(network: nn.Module, stages: int, dtype: torch.dtype, compiled: bool) ->
     """What is frozen runs in `dtype` without gradients from here on, its batch norm folded into
     copies of its convolutions, and compiled if wanted. The weights that are saved stay."""
     first = _first(network, stages)
-    first[0].forward = _folded(nn.Sequential(*first), dtype, compiled)
-    for part in first[1:]:
-        part.forward = nn.Identity().forward
+    ends = [tap + 2 for tap in TAPS if tap + 2 < len(first)]  # what is read there is kept
+    for begin, end in pairwise([0, *ends, len(first)]):
+        first[begin].forward = _folded(nn.Sequential(*first[begin:end]), dtype, compiled)
+        for part in first[begin + 1 : end]:
+            part.forward = nn.Identity().forward
 
 
 def _first(network: nn.Module, stages: int) -> list[nn.Module]:
-    if not isinstance(network, LimbwiseNetwork):
-        raise BadInput("only limbwise's own network has a trunk to freeze")
+    if not isinstance(network, LimbwiseNetwork | PersonNetwork):
+        raise BadInput("only limbwise's own networks have a trunk to freeze")
     return [network.trunk.stem, *network.trunk.stages[:stages]]
 
 

@@ -27,7 +27,7 @@ STAGES = [
     (3, 5, 1, 6, 112),
     (4, 5, 2, 6, 192),
 ]
-TAPS = (2, 4, 5)  # after these stages the strides are 8, 16 and 32
+TAPS = (1, 2, 4, 5)  # after these stages the strides are 4, 8, 16 and 32
 
 
 def normed(
@@ -61,7 +61,7 @@ class InvertedResidual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """(N, 3, H, W) to features at strides 8, 16 and 32; `widths` are their channels.
+    """(N, 3, H, W) to features at strides 4, 8, 16 and 32; `widths` are their channels.
 
     `width` multiplies all channels; only at 1 do ImageNet weights fit.
     """
@@ -127,7 +127,7 @@ class LimbwiseNetwork(nn.Module):
         self.keypoints, self.limbs = keypoints, limbs
         self.trunk = Trunk(width)
         self.lateral = nn.ModuleList(
-            normed(width, channels, relu=False) for width in self.trunk.widths
+            normed(width, channels, relu=False) for width in self.trunk.widths[1:]
         )
         self.middle = Block(channels)
         self.blocks = nn.ModuleList(Block(channels) for _ in range(blocks))
@@ -138,11 +138,10 @@ class LimbwiseNetwork(nn.Module):
             nn.init.zeros_(head.bias if head.bias is not None else torch.empty(0))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        near, mid, far = (
-            lateral(tap) for lateral, tap in zip(self.lateral, self.trunk(x), strict=True)
-        )
-        mid = self.middle(mid + _up(far, mid))
-        x = near + _up(mid, near)
+        _, *taps = self.trunk(x)
+        near, mid, far = (lateral(tap) for lateral, tap in zip(self.lateral, taps, strict=True))
+        mid = self.middle(mid + up(far, mid))
+        x = near + up(mid, near)
         outputs: list[Tensor] = []
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -155,7 +154,7 @@ class LimbwiseNetwork(nn.Module):
         return [maps[:, : self.keypoints], maps[:, self.keypoints :]]
 
 
-def _up(x: Tensor, like: Tensor) -> Tensor:
+def up(x: Tensor, like: Tensor) -> Tensor:
     """Every cell four times, less the last row or column where `like` has an odd number."""
     return F.interpolate(x, size=like.shape[2:])
 

@@ -27,8 +27,10 @@ from .frozen import fold, freeze
 from .loss import Targets, loss
 from .optimizers import optimizers
 
-# (step, how many pictures, which share: rank and of how many) -> (N, 3, H, W) 0..255 and targets
-Sampler = Callable[[int, int, tuple[int, int]], tuple[Tensor, Targets]]
+# What a network is given: pictures (N, 3, H, W) 0..255, and what a first look found if it asks
+Inputs = tuple[Tensor, ...]
+# (step, how many pictures, which share: rank and of how many) -> inputs and targets
+Sampler = Callable[[int, int, tuple[int, int]], tuple[Inputs, Targets]]
 Validate = Callable[[Checkpoint], dict[str, float]]
 Report = Callable[[int, dict[str, float]], None]
 Look = Callable[[int, Checkpoint, Sampler], None]
@@ -131,13 +133,13 @@ class Run:
         share = self.rank, self.processes
         totals: dict[str, Tensor] = {}
         for part in range(recipe.accumulate):
-            pictures, targets = sample(
+            (pictures, *found), targets = sample(
                 self.step * recipe.accumulate + part, recipe.batch_size, share
             )
             x = (pictures.to(self.device).float() - self.made.traits.mean) * self.made.traits.scale
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.amp):
-                outputs = forward(x)
+                outputs = forward(x, *(each.to(self.device) for each in found))
             losses = loss(outputs, targets)
             (losses["total"] / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
             for key, value in losses.items():

@@ -23,6 +23,7 @@ from ..picture import read_picture
 from ..pose import oks
 from ..runtime import Runtime, has
 from ..view import Image, fit
+from .checkpoint import load
 from .evaluate import evaluate
 from .export import to_onnx
 
@@ -64,6 +65,8 @@ def quantise(
         raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
     if not has("nncf"):
         raise BadInput("NNCF is missing: pip install 'limbwise[int8]'")
+    if load(checkpoint).description.crop:
+        raise BadInput(f"{checkpoint} looks at crops of one person: export it without --int8")
     files = _pictures(Path(calibration))[:limit]
     plain = to_onnx(checkpoint, height)
     with replacing(out) as path, replacing(out.with_suffix(".bin")):

@@ -18,10 +18,12 @@ from .dice import Augment
 from .evaluate import evaluate, read_labels
 from .export import PictureModel
 from .feed import feed
+from .first_look import read_found
 from .labels import Labels
 from .lightweight_openpose import LightweightOpenPose, load_mobilenet
 from .limbwise_network import LimbwiseNetwork, load_imagenet
 from .loop import Look, Recipe, Report, Run, Validate, join_processes
+from .person_network import PersonNetwork
 
 Paths = Sequence[str | Path]
 
@@ -70,12 +72,14 @@ def train(
     options: dict[str, Any] | None = None,
     look: Look | None = None,
     teacher: str | Path | None = None,
+    found: str | Path | None = None,
     **recipe: Any,
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
     `init` as in `begin`; crops are `size` pixels square; `options` go to the network's constructor,
-    `recipe` to `Recipe`; a `teacher` is any model file with these keypoints. BadInput if files are
+    `recipe` to `Recipe`; a `teacher` is any model file with these keypoints, `found` are
+    COCO results of a first look, for a network of the second (first_look.py). BadInput if files are
     missing or do not fit together.
     """
     here = join_processes(device)
@@ -85,6 +89,7 @@ def train(
         raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(network, init, labels.skeleton, size, options or {})
     batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
+    told = read_found(labels, data.annotations[0], found) if found else None
     pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
     steps = recipe.pop("steps", None) or max(round(epochs * len(labels) / pictures), 1)
     warmup = min(recipe.pop("warmup", Recipe.warmup), steps // 10)
@@ -94,7 +99,7 @@ def train(
     Path(out).mkdir(parents=True, exist_ok=True)
     batches = feed(
         labels, made, size, here, seed=run.recipe.seed, settings=settings, long_side=long_side,
-        workers=workers, teacher=_teacher(teacher, here),
+        workers=workers, teacher=_teacher(teacher, here), found=told,
     )  # fmt: skip
     run.train(batches, _validate(data, here), report, look)
     return run.averaged()
@@ -118,13 +123,13 @@ def begin(
     """
     if init and init != "imagenet" and not init.startswith("mobilenet:"):
         path = _bundled() if init == "bundled" else Path(init)
-        return _from_checkpoint(load(path), skeleton, size, options)
+        return _from_checkpoint(load(path), network, skeleton, size, options)
     if network == "lightweight-openpose":
         skeleton = BODY if skeleton == TRAINED else skeleton
     made = build(network, skeleton, size, **options)
     if init == "imagenet":
-        if not isinstance(made.network, LimbwiseNetwork):
-            raise BadInput("only limbwise's own network starts from these ImageNet weights")
+        if not isinstance(made.network, LimbwiseNetwork | PersonNetwork):
+            raise BadInput("only limbwise's own networks start from these ImageNet weights")
         load_imagenet(made.network.trunk)
     elif init:
         if not isinstance(made.network, LightweightOpenPose):
@@ -140,15 +145,16 @@ def _bundled() -> Path:
 
 
 def _from_checkpoint(
-    old: Checkpoint, skeleton: Skeleton, size: int, options: dict[str, Any]
+    old: Checkpoint, network: str, skeleton: Skeleton, size: int, options: dict[str, Any]
 ) -> Checkpoint:
-    """The same kind of network with all weights that fit; it keeps its skeleton if the labels have
-    its keypoints and limbs."""
+    """The same kind of network, or one for people's crops, with all weights that fit; it keeps its
+    skeleton if the labels have its keypoints and limbs."""
     its = old.description.skeleton
     if its.keypoints == skeleton.keypoints and set(its.limbs) <= set(skeleton.limbs):
         skeleton = its
     kept = {key: value for key, value in old.options.items() if key not in ("keypoints", "limbs")}
-    made = build(old.description.name, skeleton, size, **kept | options)
+    name = network if network == "limbwise-person" else old.description.name
+    made = build(name, skeleton, size, **kept | options)
     own, weights = made.network.state_dict(), old.network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     made.network.load_state_dict(own | fitting)
@@ -159,11 +165,10 @@ def in_memory(made: Checkpoint, device: torch.device) -> Runtime:
     """A runtime of a network that is being trained."""
     model = PictureModel(made).to(device).eval()
 
-    def run(images: Any) -> Any:
+    def run(*inputs: Any) -> Any:
         with torch.inference_mode():
-            return tuple(
-                maps.float().cpu().numpy() for maps in model(torch.from_numpy(images).to(device))
-            )
+            maps = model(*(torch.from_numpy(each).to(device) for each in inputs))
+        return tuple(each.float().cpu().numpy() for each in maps)
 
     return Runtime(made.description, f"torch {device}", run)
 

@@ -50,15 +50,16 @@ def samples(labels: Labels, pictures: Pictures, device: str | torch.device = "cp
     return Samples(
         labels.skeleton,
         pictures,
-        _resized(on_device(labels.keypoints), scales[person, None]),
+        resized(on_device(labels.keypoints), scales[person, None]),
         on_device(labels.state),
-        _resized(on_device(labels.boxes), scales[person].repeat(1, 2)),
+        resized(on_device(labels.boxes), scales[person].repeat(1, 2)),
         on_device(labels.areas).sqrt() * scales[person].prod(dim=1).sqrt(),
         people_from,
-        _resized(on_device(labels.regions), scales[region].repeat(1, 2)),
+        resized(on_device(labels.regions), scales[region].repeat(1, 2)),
         regions_from,
     )
 
 
-def _resized(xy: Tensor, scale: Tensor) -> Tensor:
+def resized(xy: Tensor, scale: Tensor) -> Tensor:
+    """Places of a picture in pixels of the same picture resized."""
     return (xy + 0.5) * scale - 0.5

@@ -74,6 +74,8 @@ def limb_fields(
     Within `width` input pixels of a limb the field is the unit vector (x, y) along it, elsewhere 0;
     where people overlap, the mean (Cao et al. 2017, equations 8 and 9).
     """
+    if not skeleton.limbs:
+        return keypoints.new_zeros(len(keypoints), 0, 2, *size)
     start, end = (list(side) for side in zip(*skeleton.pairs, strict=True))
     shown = visible[:, :, start] & visible[:, :, end]
     limbs = _limbs(keypoints, shown, skeleton)

@@ -1,0 +1,105 @@
+"""A second look at each person: an enlarged crop, and a network that sees one person.
+
+    poses -> a crop round each -> network, told what was found -> heatmaps -> poses, each once
+
+The first look (decode.py) finds everybody at a cost that does not grow with their number, but on
+cells of 8 pixels of a picture made smaller. The second costs a little for each person, sees all the
+pixels there are, and says better where the keypoints are (docs/log.md has the figures).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .decode import tops
+from .description import Description
+from .errors import BadInput
+from .pose import Pose, oks
+from .runtime import Runtime
+from .view import Image, View, cut
+
+Floats = NDArray[np.float32]
+
+_AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
+
+
+def refine(
+    image: Image,
+    poses: Sequence[Pose],
+    runtime: Runtime,
+    *,
+    most: int = 30,
+    weak: float = 0.05,
+    same: float = 0.7,
+    tell: bool = True,
+) -> list[Pose]:
+    """Poses in an image (H, W, 3) to the same people seen again, in its pixels, best first.
+
+    The `most` best are looked at, the others left out. A keypoint of less confidence than `weak` is
+    not found; of two poses more alike than `same` (OKS) the better is kept. Scores stay: the first
+    look's order people better than anything the second adds (docs/log.md). Without `tell` the
+    network learns from the poses only where the people are. ValueError if it takes no crops.
+    """
+    if runtime.description.crop is None:
+        raise ValueError(f"{runtime.description.name} looks at whole pictures")
+    poses = [pose for pose in poses if pose.found.any()][:most]
+    if not poses:
+        return []
+    size = runtime.description.crop
+    views = [crop_view(pose, size) for pose in poses]
+    crops = np.stack([cut(image, view, size) for view in views])
+    told = np.stack([_told(*both) for both in zip(poses, views, strict=True)])
+    said = runtime(crops, told if tell else np.zeros_like(told))
+    cells, heights = tops(np.stack([fields.heatmaps for fields in said]))
+    seen = []
+    for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
+        confidence = np.where(heights[n] < weak, 0, heights[n].clip(0, 1)).astype(np.float32)
+        xy = view.back(said[n].pixels(cells[n]))
+        xy[confidence == 0] = np.nan
+        seen.append(replace(pose, xy=xy, confidence=confidence))
+    return distinct(seen, same)
+
+
+def check_pair(first: Description, person: Description) -> None:
+    """BadInput if a network for crops of one person does not fit to the one that finds people."""
+    if not person.crop:
+        raise BadInput(f"{person.name} looks at whole pictures, not at crops of one person")
+    if person.skeleton.keypoints != first.skeleton.keypoints:
+        raise BadInput(f"{person.name} and {first.name} know other keypoints")
+
+
+def box_share(found: Any) -> Any:
+    """The share of a crop's side that the box of a person's keypoints takes, of which the share
+    `found` (0..1, a number or an array) was found: the fewer, the more is outside that box."""
+    return 1 / (1.25 + 0.7 * (1 - found))
+
+
+def crop_view(pose: Pose, size: tuple[int, int]) -> View:
+    """From the image to the crop of `size` (height, width) round a pose."""
+    left, top, right, bottom = pose.box
+    height, width = size
+    extent = max((right - left) / width, (bottom - top) / height, 1e-3)
+    scale = box_share(float(pose.found.mean())) / extent
+    middle = np.array([left + right, top + bottom]) / 2
+    corner = np.array([width - 1, height - 1]) / 2 - scale * middle
+    return View(np.array([[scale, 0, corner[0]], [0, scale, corner[1]]]))
+
+
+def _told(pose: Pose, view: View) -> Floats:
+    """(K, 3): what was found, in pixels of the crop, and 1; three times 0 where nothing was."""
+    found = np.column_stack([view.there(pose.xy), pose.found])
+    return np.where(pose.found[:, None], found, 0).astype(np.float32)
+
+
+def distinct(poses: Sequence[Pose], same: float) -> list[Pose]:
+    """Best first, without those who are more than `same` (OKS) like somebody better."""
+    kept: list[Pose] = []
+    for pose in sorted(poses, key=lambda pose: -pose.score):
+        left, top, right, bottom = pose.box
+        area = (right - left) * (bottom - top) * _AREA
+        if pose.found.any() and oks(pose, kept, area).max(initial=0) <= same:
+            kept.append(pose)
+    return kept

@@ -1,0 +1,130 @@
+"""Crops of one person each, as the second look sees them (refine.py), and what a first look may
+have found of that person: keypoints beside their places, on the wrong side, of somebody else, or
+not at all.
+
+The crop is made round what was found; whoever else is in it does not count.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..refine import box_share
+from .augment import Batch
+from .crop import People, Plane, plane_of, times, turned
+from .dice import Augment, Dice
+from .labels import ABSENT, SURE
+from .paint import drawn, look_of
+from .samples import Samples, Size
+from .weights import in_crop
+
+PERSON_SIGMA = 4.0  # of the targets, in pixels of the crop
+_UNLABELLED = 0.1  # what a keypoint counts that nobody labelled: mostly it is out of sight
+# Errors of the bundled model's first look on held-out pictures, in OKS sigmas of the keypoint: half
+# of them below 0.6, a tenth above 2.6, one in a hundred above 8.5 (docs/log.md).
+_MEDIAN, _SPREAD = 0.6, 1.1
+_TWIN = 0.03  # share found where the other side's twin is
+_OTHERS = 0.15, 0.2  # share of people mixed up with others, and share of their keypoints that are
+_REAL = 0.8  # share of people with what a first look said, if that is known
+_NOTHING = 0.5  # share of people of whom the network is told nothing
+
+
+def person_crops(
+    samples: Samples,
+    pictures: Tensor,
+    people: Tensor,
+    size: Size,
+    generator: torch.Generator,
+    settings: Augment = Augment(),  # noqa: B008 - frozen
+    *,
+    told: Tensor | None = None,
+    stride: int = 4,
+) -> tuple[Batch, Tensor]:
+    """The people (N,), rows of `samples`, each in the picture of that number in pictures (N,), in
+    crops of `size`, changed at random. The batch has one person a picture and no limbs; besides
+    it, what was found (N, K, 3): x, y in the crop's pixels and 1, or 0 where nothing was. That is
+    mostly `told` (N, K, 2), what a first look said in pixels of the pictures as stored, nan where
+    it found nothing; else it is made up."""
+    dice = Dice(generator, samples.keypoints.device)
+    plane = plane_of(samples, pictures, 0, dice)
+    keypoints, state = samples.keypoints[people], samples.state[people]
+    xy, seen = _first_look(samples, plane, people, dice)
+    if told is not None:
+        real = ~told[..., 0].isnan()
+        real &= (real.sum(dim=1) > 1)[:, None] & dice.chance(_REAL, len(people), 1)
+        seen = torch.where(real.any(dim=1)[:, None], real, seen)
+        xy = torch.where(real[..., None], told, xy)
+    crop = _crop_of(plane, xy, seen, size, settings, dice)
+    images = drawn(samples, plane, crop, size, look_of(len(people), size, settings, dice), dice)
+    both = People(
+        torch.stack([keypoints, xy], dim=1),
+        torch.stack([state, torch.where(seen, SURE, ABSENT).to(state.dtype)], dim=1),
+        samples.boxes[people, None].expand(-1, 2, -1),
+        samples.spread[people, None].expand(-1, 2),
+    )
+    moved = in_crop(both, crop, size, samples.skeleton, math.inf)
+    state = moved.state[:, :1]
+    counts = torch.where(state == SURE, 1.0, 0.0) + _UNLABELLED * (state == ABSENT)
+    cells = size[0] // stride, size[1] // stride
+    weights = counts[:, 0, :, None, None].expand(-1, -1, *cells)
+    known = (moved.state[:, 1] == SURE) & ~dice.chance(_NOTHING, len(people), 1)
+    found = torch.cat([moved.keypoints[:, 1], known[..., None]], dim=2)
+    batch = Batch(
+        images, moved.keypoints[:, :1], state == SURE, weights[:, 0], weights, weights[:, :0]
+    )
+    return batch, found
+
+
+def _first_look(
+    samples: Samples, plane: Plane, people: Tensor, dice: Dice
+) -> tuple[Tensor, Tensor]:
+    """Places (N, K, 2) on the plane, and which of them were found (N, K)."""
+    keypoints, state = samples.keypoints[people], samples.state[people]
+    count, kinds = state.shape
+    sure = state == SURE
+    first, after = (samples.people_from[plane.pictures[:, 0] + n] for n in (0, 1))
+    other = first + (dice.uniform(0, 1, count) * (after - first)).long().minimum(after - first - 1)
+    mixed = dice.chance(_OTHERS[0], count, 1) & dice.chance(_OTHERS[1], count, kinds)
+    mixed &= samples.state[other] == SURE
+    xy = torch.where(mixed[..., None], samples.keypoints[other], keypoints)
+    mirror = list(samples.skeleton.mirror)
+    turned_round = dice.chance(_TWIN, count, kinds) & sure[:, mirror]
+    xy = torch.where(turned_round[..., None], keypoints[:, mirror], xy)
+    sigmas = 2 * samples.spread[people, None] * xy.new_tensor(samples.skeleton.sigmas)
+    away = sigmas * _MEDIAN * torch.exp(_SPREAD * dice.normal(count, kinds)).clamp(max=20)
+    angle = dice.uniform(0, 2 * math.pi, count, kinds)
+    xy = xy + away[..., None] * torch.stack([angle.cos(), angle.sin()], dim=2)
+    return xy, _kept(keypoints, sure, dice)
+
+
+def _kept(xy: Tensor, sure: Tensor, dice: Dice) -> Tensor:
+    """(N, K): which of the sure keypoints a first look finds: all, some, or only those on one side
+    of a line; at least two of them."""
+    count, kinds = sure.shape
+    lost = dice.uniform(0, 1, count, kinds) < dice.uniform(-0.4, 0.4, count, 1)
+    angle = dice.uniform(0, 2 * math.pi, count, 1)
+    along = xy[..., 0] * torch.cos(angle) + xy[..., 1] * torch.sin(angle)
+    low = along.masked_fill(~sure, math.inf).amin(dim=1, keepdim=True)
+    high = along.masked_fill(~sure, -math.inf).amax(dim=1, keepdim=True)
+    lost |= along < low + (high - low) * dice.uniform(-1.6, 0.6, count, 1)
+    kept = sure & ~lost
+    enough = (kept.sum(dim=1) > 1)[:, None]
+    return torch.where(enough, kept, sure)
+
+
+def _crop_of(
+    plane: Plane, xy: Tensor, seen: Tensor, size: Size, settings: Augment, dice: Dice
+) -> Tensor:
+    """(N, 2, 3) from output pixels to the picture, round what was found."""
+    output = plane.size.new_tensor(size[::-1])
+    low = xy.masked_fill(~seen[..., None], math.inf).amin(dim=1)
+    high = xy.masked_fill(~seen[..., None], -math.inf).amax(dim=1)
+    share = box_share(seen.sum(dim=1) / seen.shape[1])
+    extent = ((high - low) / output).amax(dim=1).clamp(min=1e-3)
+    wobble = torch.exp(dice.uniform(-0.15, 0.15, len(xy)))
+    zoom = (extent / share * wobble)[:, None]
+    middle = (low + high) / 2 + 0.05 * output * zoom * dice.uniform(-1, 1, len(xy), 2)
+    linear = zoom[:, :, None] * turned(plane, settings, dice)
+    corner = middle - times(linear, (output - 1) / 2)
+    return torch.cat([linear, corner[..., None]], dim=2)

@@ -1,0 +1,182 @@
+"""Crops of one person for training: labels and told keypoints go where the person goes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from limbwise.errors import BadInput
+from limbwise.train.coco import read
+from limbwise.train.dice import Augment
+from limbwise.train.feed import feed
+from limbwise.train.first_look import read_found
+from limbwise.train.labels import ABSENT, SURE, UNSURE
+from limbwise.train.persons import person_crops
+from limbwise.train.run import begin
+from test_augment import ONLY_PLACE, blobs, blueness, inside, places, world
+from test_run import CALM, KITES, kites
+
+SIZE = 128, 96
+
+
+def crops(samples, rows: list[int], seed: int = 0, **options: float):
+    """The people `rows`, each of whom is alone in the picture of that number."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.tensor(rows)
+    return person_crops(samples, numbers, numbers, SIZE, generator, Augment(**options))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(places, places, places), min_size=3, max_size=3), st.integers(0, 10**6))
+def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed) -> None:
+    assume(all(np.ptp(one, axis=0).max() > 40 for one in people))
+    pictures = []
+    for number, one in enumerate(people):
+        keypoints = [(*xy, SURE) for xy in one]
+        pictures.append((blobs((120, 160), [one[number]], 4), [keypoints], []))
+    batch, _ = crops(world(*pictures), [0, 1, 2], seed, **ONLY_PLACE)
+    for n, image in enumerate(batch.images):
+        light = blueness(image)
+        bright = np.argwhere(light > 0.7 * max(light.max(), 100))
+        shown = [k for k in range(3) if inside(batch.keypoints[n, 0, k], SIZE, 10)]
+        if len(bright) and len(shown) == 3:
+            away = np.linalg.norm(batch.keypoints[n, 0].numpy() - bright.mean(axis=0)[::-1], axis=1)
+            assert away.min() < 1.5  # a mirror image has swapped the ends
+
+
+def stick_figure(offset: float = 0.0, state: tuple[int, ...] = (SURE, SURE, SURE)):
+    xy = [(40 + offset, 30), (60 + offset, 60), (50 + offset, 90)]
+    return [(*place, known) for place, known in zip(xy, state, strict=True)]
+
+
+def test_what_is_told_is_near_the_truth_for_most_and_never_what_nobody_knows() -> None:
+    image = np.zeros((120, 160, 3), np.uint8)
+    one = stick_figure(state=(SURE, SURE, SURE))
+    samples = world(*[(image, [one], [])] * 200)
+    batch, found = crops(samples, list(range(200)))
+    told = found[..., 2] == 1
+    away = (found[..., :2] - batch.keypoints[:, 0]).norm(dim=2)
+    assert away[told].median() < 10
+    assert away[told].max() > 20
+    assert 0.25 < told.float().mean() < 0.5
+    nothing = ~told.any(dim=1)
+    assert 0.4 < nothing.float().mean() < 0.6
+    hidden = world(*[(image, [stick_figure(state=(SURE, ABSENT, SURE))], [])] * 50)
+    _, found = crops(hidden, list(range(50)), flip=0.0)
+    assert not found[:, 1, 2].any()
+
+
+def test_the_sure_count_the_unsure_do_not_and_the_absent_little() -> None:
+    image = np.zeros((120, 160, 3), np.uint8)
+    person = stick_figure(state=(SURE, UNSURE, ABSENT)), stick_figure(state=(SURE, SURE, ABSENT))
+    samples = world(*((image, [each], []) for each in person))
+    batch, _ = crops(samples, [0, 1], flip=0.0)
+    counts = batch.keypoint_weights.amax(dim=(2, 3))
+    assert torch.equal(counts, batch.keypoint_weights.amin(dim=(2, 3)))
+    order = [[0, 1, 2], [1, 0, 2]]
+    assert counts[0].tolist() in [[[1.0, 0.0, 0.1][k] for k in each] for each in order] + [
+        [1.0, 0.0, torch.tensor(0.1).item()]
+    ]
+    assert counts[1, :2].tolist() == [1, 1]
+
+
+def test_whoever_else_is_there_does_not_count() -> None:
+    image = np.zeros((120, 160, 3), np.uint8)
+    samples = world((image, [stick_figure(), stick_figure(60)], []))
+    generator = torch.Generator().manual_seed(1)
+    batch, _ = person_crops(
+        samples, torch.tensor([0, 0]), torch.tensor([0, 1]), SIZE, generator, Augment(flip=0)
+    )
+    assert batch.visible.shape == (2, 1, 3)
+    assert batch.visible.all()
+
+
+def test_the_same_generator_makes_the_same_crops() -> None:
+    samples = world(*[(np.zeros((120, 160, 3), np.uint8), [stick_figure()], [])] * 4)
+    (one, told), (other, again) = (crops(samples, [0, 1, 2, 3], 5) for _ in range(2))
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(told, again)
+    assert not torch.equal(one.images, crops(samples, [0, 1, 2, 3], 6)[0].images)
+
+
+def test_everybody_comes_once_an_epoch_with_their_own_labels(tmp_path: Path) -> None:
+    """A peak of a heatmap lies on its keypoint's colour."""
+    labels = read([kites(tmp_path / "a", 12, 0)], [tmp_path / "a"], KITES)
+    made = begin("limbwise-person", None, labels.skeleton, 64, {"width": 0.25, "channels": 16})
+    calm = Augment(**{**vars(CALM), **ONLY_PLACE, "flip": 0.0, "turn": 5.0})
+    people = len(labels.keypoints)
+    for room in (None, 0):  # all in memory, or each batch's own pictures
+        sample = feed(labels, made, 64, torch.device("cpu"), settings=calm, room=room)
+        (images, found), wanted = sample(0, people, (0, 1))
+        assert images.shape == (people, 3, 64, 48)
+        assert found.shape == (people, 4, 3)
+        assert wanted.limbs.shape[1] == 0
+        right = total = 0
+        for image, heat in zip(images, wanted.heatmaps, strict=True):
+            for k, bgr in ((1, 2), (2, 0), (3, 1)):
+                if heat[k].max() > 0.9:
+                    row, column = divmod(int(heat[k].argmax()), heat.shape[2])
+                    patch = image[:, row * 4 : row * 4 + 4, column * 4 : column * 4 + 4].float()
+                    right += int(patch.mean(dim=(1, 2)).argmax()) == bgr
+                    total += 1
+        assert total > people
+        assert right > 0.9 * total
+
+
+def test_what_a_first_look_said_is_told_in_the_pixels_of_the_crop() -> None:
+    image = np.zeros((120, 160, 3), np.uint8)
+    samples = world(*[(image, [stick_figure()], [])] * 100)
+    said = samples.keypoints + torch.tensor([3.0, -2.0])
+    said[50:] = torch.nan  # found by nobody: made up
+    generator, numbers = torch.Generator().manual_seed(0), torch.arange(100)
+    calm = Augment(**{**ONLY_PLACE, "flip": 0.0, "turn": 0.0, "stretch": 0.0})
+    batch, found = person_crops(samples, numbers, numbers, SIZE, generator, calm, told=said)
+    off = (found[..., :2] - batch.keypoints[:, 0])[found[..., 2] == 1]
+    slope = (off[:, 1] / off[:, 0]).sub(-2 / 3).abs() < 0.01
+    assert 0.2 < slope.float().mean() < 0.6
+
+
+def results(path: Path, people: list[tuple[int, np.ndarray]]) -> Path:
+    entries = [
+        {"image_id": image, "category_id": 1, "score": 0.5,
+         "keypoints": np.c_[xy + 0.5, np.full(len(xy), 0.9)].ravel().tolist()}
+        for image, xy in people
+    ]  # fmt: skip
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_each_person_gets_the_pose_most_like_it_and_each_pose_one_person(tmp_path: Path) -> None:
+    file = kites(tmp_path / "a", 6, 0)
+    labels = read([file], [tmp_path / "a"], KITES)
+    several = next(n for n in range(6) if len(labels.keypoints[labels.people(n)]) > 1)
+    rows = labels.people(several)
+    first, second = labels.keypoints[rows][:2]
+    said = [(labels.ids[several], xy) for xy in (second + 1, first + 2, first + 0.5, first + 300)]
+    told = read_found(labels, file, results(tmp_path / "found.json", said))
+    assert told.shape == labels.keypoints.shape
+    assert told[rows][:2] == pytest.approx(np.stack([first + 0.5, second + 1]), abs=0.01)
+    others = np.ones(len(told), bool)
+    others[rows.start : rows.start + 2] = False
+    assert np.isnan(told[others]).all()
+
+
+def test_files_that_are_no_results_for_these_labels_are_refused(tmp_path: Path) -> None:
+    file = kites(tmp_path / "a", 2, 0)
+    labels = read([file], [tmp_path / "a"], KITES)
+    elsewhere = results(tmp_path / "elsewhere.json", [(99, np.zeros((4, 2)))])
+    people = results(tmp_path / "people.json", [(1, np.zeros((17, 2)))])
+    broken = tmp_path / "broken.json"
+    broken.write_text("[{}]")
+    for path, text in (
+        (elsewhere, "no people in the pictures"),
+        (people, "no COCO results of these keypoints"),
+        (broken, "no COCO results of these keypoints"),
+        (tmp_path / "nothing.json", "cannot be read"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            read_found(labels, file, path)

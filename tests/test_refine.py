@@ -1,0 +1,210 @@
+"""The second look, with a network that sees three lights: the laws of crops and of who is kept."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import drawn, standing
+from limbwise.description import ANCESTOR, Description
+from limbwise.errors import BadInput
+from limbwise.estimator import Estimator, load
+from limbwise.pipeline import flow
+from limbwise.pose import Pose
+from limbwise.refine import crop_view, distinct, refine
+from limbwise.runtime import Runtime
+from limbwise.skeleton import BODY, Skeleton
+from limbwise.video import Frame
+from limbwise.view import View, cut
+
+LIGHTS = Skeleton(("blue", "green", "red"), (), (0.1, 0.1, 0.1))
+SIZE = 128, 96
+
+
+def seeing_lights(calls: list[tuple[int, ...]] | None = None) -> Runtime:
+    """Its heatmaps are the crop's three colours, each cell the mean of 4 x 4 pixels."""
+
+    def run(crops: np.ndarray, found: np.ndarray) -> tuple[np.ndarray]:
+        if calls is not None:
+            calls.append(found.shape)
+        n, h, w, _ = crops.shape
+        cells = crops.reshape(n, h // 4, 4, w // 4, 4, 3).mean(axis=(2, 4)) / 255
+        return (np.ascontiguousarray(cells.transpose(0, 3, 1, 2), np.float32),)
+
+    return Runtime(Description("lights", LIGHTS, 4, 8, SIZE[0], crop=SIZE), "lights", run)
+
+
+def lit(size: tuple[int, int], lights: np.ndarray, radius: float) -> np.ndarray:
+    """An image with a soft light of each colour at lights (3, 2)."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    away = [(x - light[0]) ** 2 + (y - light[1]) ** 2 for light in lights]
+    return (255 * np.exp(-np.stack(away, axis=2) / (2 * radius**2))).astype(np.uint8)
+
+
+def pose(xy: np.ndarray, score: float = 1.0) -> Pose:
+    return Pose(LIGHTS, np.float32(xy), np.float32(~np.isnan(xy[:, 0])), score)
+
+
+places = st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9))
+
+
+@given(
+    lights=st.tuples(places, places, places),
+    off=st.tuples(places, places, places),
+    scale=st.floats(0.3, 3),
+    left=st.floats(60, 200),
+    top=st.floats(60, 200),
+)
+def test_a_keypoint_goes_where_the_light_is(lights, off, scale, left, top) -> None:
+    """However large the person is, wherever in the picture, and a little beside the first look."""
+    truth = np.array(lights) * 60 * scale + [left, top]
+    first = pose(truth + (np.array(off) - 0.5) * 12 * scale)
+    box = np.array(first.box)
+    extent = max((box[2] - box[0]) / SIZE[1], (box[3] - box[1]) / SIZE[0]) * 1.3
+    if extent < 0.1:
+        return  # three lights in one place
+    image = lit((480, 480), truth, max(4 * extent, 1.5))
+    inside = crop_view(first, SIZE).there(truth)
+    (found,) = refine(image, [first], seeing_lights())
+    seen = (inside > 4).all(axis=1) & (inside < np.array(SIZE[::-1]) - 5).all(axis=1)
+    assert np.abs(found.xy - truth)[seen].max(initial=0) < 0.8 * max(extent, 1)
+
+
+@given(places, places, places, st.integers(0, 2))
+def test_a_crop_holds_who_was_found_and_more_where_less_was(one, two, three, lost) -> None:
+    xy = np.array([one, two, three]) * 300 + 0.001 * np.arange(6).reshape(3, 2)
+    whole, part = pose(xy), pose(np.where(np.arange(3)[:, None] == lost, np.nan, xy))
+    for each in (whole, part):
+        there = crop_view(each, SIZE).there(each.xy[each.found])
+        assert (there >= 0).all()
+        assert (there <= np.array(SIZE[::-1]) - 1).all()
+        middle = (there.min(axis=0) + there.max(axis=0)) / 2
+        assert middle == pytest.approx((np.array(SIZE[::-1]) - 1) / 2, abs=0.1)
+    whole, part = (crop_view(replace(whole, xy=np.float32(x)), SIZE) for x in (xy, _hidden(xy)))
+    assert part.matrix[0, 0] < whole.matrix[0, 0]
+
+
+def _hidden(xy: np.ndarray) -> np.ndarray:
+    """The same box with one keypoint fewer: the one that lies most in the middle."""
+    inner = np.argmin(np.abs(xy - (xy.min(axis=0) + xy.max(axis=0)) / 2).max(axis=1))
+    hidden = np.vstack([xy.min(axis=0), xy.max(axis=0), xy[inner]])
+    hidden[2] = np.nan
+    return hidden
+
+
+def test_one_person_found_twice_is_kept_once_and_two_are_two() -> None:
+    truth = np.array([[40.0, 40], [100, 50], [60, 110]])
+    near, far = pose(truth + 3, 0.5), pose(truth - 3, 0.9)
+    image = lit((200, 500), truth, 5) + lit((200, 500), truth + [300, 0], 5)
+    found = refine(image, [near, far, pose(truth + [300, 0])], seeing_lights())
+    assert [round(each.xy[0, 0]) for each in found] == [340, 40]
+    assert [each.score for each in found] == [1.0, 0.9]  # the first look's
+
+
+def test_the_better_of_two_alike_is_kept_in_any_order() -> None:
+    xy = np.array([[40.0, 40], [100, 50], [60, 110]])
+    poses = [pose(xy, 0.3), pose(xy + 1, 0.8), pose(xy + 200, 0.1)]
+    for order in (poses, poses[::-1]):
+        assert [each.score for each in distinct(order, 0.7)] == [0.8, 0.1]
+
+
+def test_what_shows_nothing_is_not_found() -> None:
+    truth = np.array([[40.0, 40], [100, 50], [60, 110]])
+    image = lit((200, 200), truth, 5)
+    image[..., 2] = 0
+    (found,) = refine(image, [pose(truth)], seeing_lights())
+    assert found.found.tolist() == [True, True, False]
+    assert found.confidence[2] == 0
+    assert found.confidence[:2].min() > 0.8
+
+
+def test_nobody_costs_nothing_and_only_the_best_are_looked_at() -> None:
+    calls: list[tuple[int, ...]] = []
+    image = np.zeros((200, 200, 3), np.uint8)
+    nowhere = pose(np.full((3, 2), np.nan))
+    assert refine(image, [], seeing_lights(calls)) == refine(image, [nowhere], seeing_lights(calls))
+    assert not calls
+    xy = np.array([[40.0, 40], [100, 50], [60, 110]])
+    refine(image, [pose(xy + 9 * n) for n in range(5)], seeing_lights(calls), most=3)
+    assert calls == [(3, 3, 3)]
+
+
+def test_the_network_is_told_what_was_found_in_pixels_of_its_crop() -> None:
+    told = []
+
+    def run(crops: np.ndarray, found: np.ndarray) -> tuple[np.ndarray]:
+        told.append(found)
+        return (np.zeros((1, 3, 32, 24), np.float32),)
+
+    xy = np.array([[40.0, 40], [np.nan, np.nan], [60, 110]])
+    runtime = replace(seeing_lights(), run=run)
+    refine(np.zeros((200, 200, 3), np.uint8), [pose(xy)], runtime)
+    there = crop_view(pose(xy), SIZE).there(np.float32(xy))
+    assert told[0][0, [0, 2]] == pytest.approx(np.column_stack([there, [1, 1, 1]])[[0, 2]])
+    assert told[0][0, 1].tolist() == [0, 0, 0]
+    refine(np.zeros((200, 200, 3), np.uint8), [pose(xy)], runtime, tell=False)
+    assert not told[1].any()
+
+
+@pytest.mark.parametrize("scale", [4.0, 1.0, 0.3, 0.1])
+def test_a_cut_shows_what_its_view_says(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    image = np.repeat(np.repeat(rng.integers(0, 256, (30, 40, 3), np.uint8), 20, 0), 20, 1)
+    view = View(np.array([[scale, 0, -37 * scale], [0, scale, -11 * scale]]))
+    shown = cut(image, view, (64, 48))
+    y, x = np.mgrid[4:60:7, 4:44:5]
+    at = view.back(np.stack([x, y], axis=2).reshape(-1, 2))
+    for (column, row), place in zip(np.stack([x, y], axis=2).reshape(-1, 2), at, strict=True):
+        far = np.abs((place + 0.5) % 20 - 10).max() > 10 - 2 / min(scale, 1)
+        if not far:  # from the edges of the squares
+            assert shown[row, column] == pytest.approx(
+                image[tuple(np.rint(place[::-1]).astype(int))], abs=3
+            )
+    assert (cut(image, View.scaling(0.01, 0.01), (64, 48))[20:, 20:] == 128).all()
+
+
+def test_the_estimator_looks_twice_and_so_does_a_film() -> None:
+    seen = standing(250, 200, 120)
+    nudged = replace(seen, xy=seen.xy + 2)
+
+    def first(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fields = drawn([seen], (images.shape[1] // 8, images.shape[2] // 8))
+        return fields.heatmaps[None], fields.limbs.reshape(1, 38, *fields.limbs.shape[2:])
+
+    def second(crops: np.ndarray, found: np.ndarray) -> tuple[np.ndarray]:
+        y, x = np.mgrid[:32, :24] * 4 + 1.5
+        there = crop_view(once, SIZE).there(nudged.xy)
+        away = [(x - a) ** 2 + (y - b) ** 2 for a, b in there]
+        return (np.exp(-np.stack(away)[None] / 32).astype(np.float32),)
+
+    eyes = Runtime(ANCESTOR, "first", first)
+    person = Runtime(
+        Description("second", replace(BODY, limbs=()), 4, 8, 128, crop=SIZE), "2", second
+    )
+    image = np.zeros((368, 496, 3), np.uint8)
+    estimate = Estimator(eyes, person=person)
+    (once,) = Estimator(eyes)(image)
+    (twice,) = estimate(image)
+    assert twice.skeleton == once.skeleton  # its limbs are drawn
+    assert np.abs(once.xy - nudged.xy).max() > 1.5
+    assert np.abs(twice.xy - nudged.xy).max() < 0.5
+    ((_, (again,)),) = flow([Frame(image, "film", 0, 0.0)], estimate)
+    assert np.array_equal(again.xy, twice.xy)
+
+
+def test_networks_that_do_not_fit_together_are_refused(tmp_path) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    eyes = Runtime(ANCESTOR, "first", lambda images: (image, image))
+    for first, second, text in (
+        (eyes, seeing_lights(), "lights and lightweight-openpose know other keypoints"),
+        (eyes, eyes, "looks at whole pictures"),
+        (seeing_lights(), None, "looks at one person"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            Estimator(first, person=second)
+    with pytest.raises(ValueError, match="looks at whole pictures"):
+        refine(image, [standing(30, 30, 20)], eyes)
+    with pytest.raises(BadInput, match=r"nothing\.onnx does not exist"):
+        load(person=tmp_path / "nothing.onnx")
