@@ -1,8 +1,10 @@
-"""The bundled model's card: AP with its interval, by input height, for its price; where it fails.
+"""The bundled models' card: AP with its interval, by input height, for its price; where it fails.
 
-    python benchmarks/bundled.py [--shared ../shared] [--model M] [--log run/log.jsonl] [--pictures]
+    python benchmarks/bundled.py [--shared ../shared] [--model M] [--person P] [--log run/log.jsonl]
+        [--pictures]
 
-Price: multiply-adds, parameters and OpenVINO's time beside the ancestor's network, interleaved.
+Price: multiply-adds, parameters and OpenVINO's time beside the ancestor's network, interleaved. AP
+with the first look alone and with the second at each person, whose price grows with the people.
 `--log` draws the curve of a training run as docs/training.svg; `--pictures` draws the best and the
 worst of the validation pictures as skeletons (docs/best-and-worst.png).
 """
@@ -10,6 +12,7 @@ worst of the validation pictures as skeletons (docs/best-and-worst.png).
 import argparse
 import json
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,9 @@ from torch import nn
 
 from limbwise.bench import interleaved, machine
 from limbwise.draw import draw
-from limbwise.estimator import BUNDLED_INT8, MODELS, load
+from limbwise.estimator import BUNDLED_INT8, BUNDLED_PERSON_CHECKPOINT, MODELS, load_pair
 from limbwise.pose import Pose, oks
+from limbwise.runtime import Runtime
 from limbwise.skeleton import COCO
 from limbwise.train.checkpoint import Checkpoint
 from limbwise.train.checkpoint import load as load_checkpoint
@@ -38,6 +42,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--model", type=Path, help="model file; the bundled one if absent")
     parser.add_argument("--checkpoint", type=Path, default=MODELS / "limbwise.safetensors")
+    parser.add_argument("--person", type=Path, default=BUNDLED_PERSON_CHECKPOINT)
     parser.add_argument("--log", type=Path, nargs="*", help="log.jsonl of training runs")
     parser.add_argument("--pictures", action="store_true")
     parser.add_argument("--rounds", type=int, default=30)
@@ -46,11 +51,12 @@ def main() -> None:
     print(machine())
     ours = load_checkpoint(flags.checkpoint)
     ancestor = load_checkpoint(reference / "lightweight-openpose.pth")
-    price(ours, ancestor)
-    times(flags.model, reference / "lightweight-openpose.pth", flags.rounds)
-    detections = accuracy(flags.model, val, ours)
+    person = load_checkpoint(flags.person)
+    price({"limbwise": ours, "ancestor": ancestor}, person)
+    times(flags.model, flags.person, reference / "lightweight-openpose.pth", flags.rounds)
+    detections = accuracy(flags.model, flags.person, val, (ours, person))
     if flags.model is None and BUNDLED_INT8.is_file():
-        in_int8(val)
+        as_fast(val)
     if flags.pictures:
         best_and_worst(val, detections)
     if flags.log:
@@ -71,69 +77,102 @@ def gmacs(made: Checkpoint, height: int, width: int) -> float:
     hooks = [layer.register_forward_hook(count) for layer in layers]
     multiple = made.traits.multiple
     height, width = (-(-side // multiple) * multiple for side in (height, width))
+    found = [torch.zeros(1, made.traits.keypoints, 3)] if made.description.crop else []
     with torch.inference_mode():
-        made.network.eval()(torch.zeros(1, 3, height, width))
+        made.network.eval()(torch.zeros(1, 3, height, width), *found)
     for hook in hooks:
         hook.remove()
     return total / 1e9
 
 
-def price(ours: Checkpoint, ancestor: Checkpoint) -> None:
+def price(networks: dict[str, Checkpoint], person: Checkpoint) -> None:
     print("\nPrice:")
-    for name, made in (("limbwise", ours), ("ancestor", ancestor)):
-        parameters = sum(value.numel() for value in made.network.parameters())
-        print(f"  {name:10} {parameters / 1e6:.2f} M parameters, "
+    for name, made in networks.items():
+        print(f"  {name:10} {parameters(made):.2f} M parameters, "
               f"{gmacs(made, 368, 496):.2f} GMACs at 368 x 496")  # fmt: skip
+    print(f"  second look {parameters(person):.2f} M parameters, "
+          f"{gmacs(person, *person.description.crop):.3f} GMACs a person")  # fmt: skip
 
 
-def times(model: Path | None, ancestor: Path, rounds: int) -> None:
+def parameters(made: Checkpoint) -> float:
+    """In millions."""
+    return sum(value.numel() for value in made.network.parameters()) / 1e6
+
+
+def times(model: Path | None, person: Path, ancestor: Path, rounds: int) -> None:
     """The networks alone in OpenVINO, in turns."""
     for precision in ("f32", "fast"):
         for height, width in ((256, 456), (368, 496)):
             image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
             jobs = {}
             for name, path in (("limbwise", model), ("ancestor", ancestor)):
-                runtime = load(path, precision=precision, threads=1).runtime
+                runtime = load_pair(path, person=False, precision=precision, threads=1)[0]
                 multiple = runtime.description.multiple
                 fitted = cv2.copyMakeBorder(
                     image[0], 0, -height % multiple, 0, -width % multiple, cv2.BORDER_CONSTANT
                 )
                 jobs[name] = partial(runtime, fitted[None])
+            crops = load_pair(model, person=person, precision=precision, threads=1)[1]
+            for people in (1, 4):
+                jobs[f"second look, {people}"] = partial(crops, *somebody(crops, people))
             timings = interleaved(jobs, rounds)
             mine, its = timings["limbwise"], timings["ancestor"]
             print(f"  OpenVINO {precision}, 1 thread, {height} x {width}: limbwise takes "
                   f"{mine.least / its.least:.2f} (least), {mine.median / its.median:.2f} "
                   "(median) of the ancestor's time")  # fmt: skip
+            for people in (1, 4):
+                share = timings[f"second look, {people}"].median / mine.median
+                print(f"    the second look at {people} people: {share:.2f} of limbwise's")
 
 
-def accuracy(model: Path | None, val: Path, ours: Checkpoint) -> list[dict[str, Any]]:
-    """AP by input height; the detections at 368."""
+def somebody(crops: Runtime, people: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of the second look."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (people, *crops.description.crop, 3), np.uint8)
+    return images, np.zeros((people, len(crops.description.skeleton.keypoints), 3), np.float32)
+
+
+def accuracy(
+    model: Path | None, person: Path, val: Path, networks: tuple[Checkpoint, Checkpoint]
+) -> list[dict[str, Any]]:
+    """AP by input height, with and without the second look; the detections with it at 368."""
     labels = read_labels(val / "annotations.json")
     ids = [entry["id"] for entry in labels["images"]]
-    runtime = load(model, precision="f32").runtime
+    runtime, again = load_pair(model, person=person, precision="f32")
+    first, second = networks
+    each = gmacs(second, *second.description.crop)
     print(f"\nAP on {len(ids)} pictures, single scale, no flip, f32 (interval: 90 % bootstrap):")
     kept: list[dict[str, Any]] = []
-    for height in HEIGHTS:
-        found, detections = evaluate(runtime, val / "annotations.json", val / "images",
-                                     height=height)  # fmt: skip
-        cost = gmacs(ours, height, height * 4 // 3)
+    people = 0.0
+    for height, looks in product(HEIGHTS, (1, 2)):
+        found, detections = evaluate(
+            runtime, val / "annotations.json", val / "images", height=height,
+            person=again if looks == 2 else None,
+        )  # fmt: skip
+        cost = gmacs(first, height, height * 4 // 3)
+        if looks == 1:
+            people = len(detections) / len(ids)
+        cost += each * people * (looks - 1)
         low, high = interval(labels, detections, ids)
         figures = "  ".join(
             f"{key} {found[key] * 100:5.1f}" for key in ("AP", "AP50", "APM", "APL")
         )
         within = "" if cost <= BUDGET else f" (over {BUDGET:g})"
-        print(f"  height {height}  {figures}  interval {low:.1f} to {high:.1f}, "
-              f"{cost:.2f} GMACs at 4:3{within}")  # fmt: skip
-        kept = detections if height == 368 else kept
+        print(f"  height {height}, {looks} looks  {figures}  interval {low:.1f} to {high:.1f}, "
+              f"{cost:.2f} GMACs at 4:3, {people:.1f} people found{within}")  # fmt: skip
+        kept = detections if (height, looks) == (368, 2) else kept
     return kept
 
 
-def in_int8(val: Path) -> None:
-    """AP of the int8 file, as `fast` runs it."""
-    runtime = load(precision="int8").runtime
-    for height in (256, 368, 544):
-        found, _ = evaluate(runtime, val / "annotations.json", val / "images", height=height)
-        print(f"  {runtime.label}, height {height}  AP {found['AP'] * 100:5.1f}")
+def as_fast(val: Path) -> None:
+    """AP of the files that `fast` runs: the first look in int8, the second in what is fastest."""
+    runtime, person = load_pair(precision="int8")
+    for height, looks in product((256, 368, 544), (1, 2)):
+        found, _ = evaluate(
+            runtime, val / "annotations.json", val / "images", height=height,
+            person=person if looks == 2 else None,
+        )  # fmt: skip
+        print(f"  {runtime.label}, height {height}, {looks} looks  AP {found['AP'] * 100:5.1f}")
 
 
 def interval(

@@ -63,9 +63,10 @@ def pipelines(
     ways = {
         "ancestor, OpenVINO f32": load(omz.with_suffix(".onnx"), precision="f32", threads=threads),
         "ancestor, OpenVINO int8": load(omz / f"{omz.name}.xml", threads=threads),
-        "limbwise, f32": load(precision="f32", threads=threads),
-        "limbwise, fast": load(threads=threads),
-        "limbwise, int8": load(precision="int8", threads=threads),
+        "limbwise, one look, f32": load(precision="f32", threads=threads, person=False),
+        "limbwise, one look, fast": load(threads=threads, person=False),
+        "limbwise, two looks, f32": load(precision="f32", threads=threads),
+        "limbwise, two looks, fast": load(threads=threads),
     }
     jobs: dict[str, Callable[[], object]] = {"ancestor, PyTorch, its decoder x4": as_the_demo}
     for name, way in ways.items():

@@ -2,10 +2,12 @@
 
     python scripts/bundled_model.py runs/mine/last.safetensors held.json pack/images \\
         --calibration folder [--out src/limbwise/models]
+    python scripts/bundled_model.py runs/person/last.safetensors
 
-The thresholds of the decoder are chosen on the held-out pictures and travel in the files: a
-checkpoint and an ONNX file with weights in fp16, and int8 for OpenVINO if it loses at most
---max-drop AP on them. The ranges of int8 come from the pictures in --calibration.
+Of a network of the first look the thresholds of the decoder are chosen on the held-out pictures and
+travel in the files: a checkpoint and an ONNX file with weights in fp16, and int8 for OpenVINO if it
+loses at most --max-drop AP on them. The ranges of int8 come from the pictures in --calibration.
+Of a network of the second look (limbwise-person) there are a checkpoint and an ONNX file.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 
 from limbwise import runtime as runtimes
 from limbwise.decode import decode
+from limbwise.errors import BadInput
 from limbwise.estimator import MODELS, Estimator
 from limbwise.fields import Fields
 from limbwise.picture import read_picture
@@ -35,9 +38,9 @@ WEAK = (0.02, 0.05, 0.1)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("held", type=Path)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("held", type=Path, nargs="?")
+    parser.add_argument("images", type=Path, nargs="?")
+    parser.add_argument("--calibration", type=Path)
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--height", type=int, default=368)
     parser.add_argument("--max-drop", type=float, default=0.5)
@@ -48,6 +51,13 @@ def main() -> None:
 
 def bundle(flags: argparse.Namespace) -> None:
     made = checkpoints.load(flags.checkpoint)
+    if made.description.crop:
+        out = flags.out / "limbwise-person.safetensors"
+        checkpoints.save(made, out, half=True)
+        export(out, out.with_suffix(".onnx"), fp16=True)
+        return
+    if flags.images is None or flags.calibration is None:
+        raise BadInput("held-out labels, their pictures and --calibration are needed")
     description = replace(made.description, height=flags.height, decoding={})
     out = flags.out / "limbwise.safetensors"
     checkpoints.save(replace(made, description=description), out, half=True)

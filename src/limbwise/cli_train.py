@@ -54,7 +54,9 @@ def train(
     ] = 1.0,
     warmup: Annotated[int, typer.Option(min=0, help="Steps to the full learning rate.")] = 500,
     ema: Annotated[float, typer.Option(min=0.0, max=1.0, help="Decay of the average.")] = 0.9995,
-    size: Annotated[int, typer.Option(min=32, help="Side of the crops in pixels.")] = 368,
+    size: Annotated[
+        int | None, typer.Option(min=32, help="Height of the crops; 368, of one person 128.")
+    ] = None,
     augment: Annotated[
         list[str] | None,
         typer.Option("--augment", help="NAME=VALUE of train/dice.py, such as mosaic=0; repeat."),

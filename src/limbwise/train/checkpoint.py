@@ -54,11 +54,13 @@ class Checkpoint:
         return cast(PoseNetwork, self.network)
 
 
-def build(name: str, skeleton: Skeleton, height: int = 368, **options: Any) -> Checkpoint:
-    """A fresh network for a skeleton; BadInput for an unknown name."""
+def build(name: str, skeleton: Skeleton, height: int | None = None, **options: Any) -> Checkpoint:
+    """A fresh network for a skeleton and inputs of `height` (None: the usual); BadInput for an
+    unknown name."""
     if name not in NETWORKS:
         raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
     options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
+    height = height or (128 if name == "limbwise-person" else 368)
     if name == "limbwise-person":
         skeleton = replace(skeleton, limbs=())
         del options["limbs"]

@@ -8,6 +8,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def evaluate(
     for entry in progress(pictures):
         image = read_picture(Path(images) / entry["file_name"])
         if runtime.description.crop:
-            poses = refine(image, told.get(entry["id"], []), runtime, tell=False)
+            seen = refine(image, told.get(entry["id"], []), runtime, tell=False)
+            poses = [replace(pose, score=float(pose.confidence.mean())) for pose in seen]
         else:
             poses = estimate(runtime, image, height, flip, scales, **options)
         if person is not None:

@@ -126,7 +126,7 @@ def _person_sampler(
     size = cast(Size, made.description.crop)
     picture = np.repeat(np.arange(len(labels)), np.diff(labels.people_from))
     number = np.arange(len(picture)) - labels.people_from[picture]
-    worth = np.flatnonzero((labels.state == SURE).sum(axis=1) >= min(3, labels.state.shape[1]))
+    worth = worth_a_look(labels)
     if not len(worth):
         raise BadInput("nobody in these pictures has three keypoints: there is nobody to look at")
 
@@ -148,6 +148,11 @@ def _person_sampler(
         return (batch.images, known), _targets(batch, made, [], PERSON_SIGMA)
 
     return sample
+
+
+def worth_a_look(labels: Labels) -> NDArray[np.intp]:
+    """The rows of the people of whom three keypoints are sure."""
+    return np.flatnonzero((labels.state == SURE).sum(axis=1) >= min(3, labels.state.shape[1]))
 
 
 def _mine(step: int, count: int, share: tuple[int, int]) -> range:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import BadInput
-from ..estimator import BUNDLED_CHECKPOINT
+from ..estimator import BUNDLED_CHECKPOINT, BUNDLED_PERSON_CHECKPOINT
 from ..estimator import load as load_model
 from ..runtime import Runtime, has, is_checkpoint
 from ..skeleton import BODY, COCO, Skeleton
@@ -17,7 +17,7 @@ from .coco import keypoint_names, read
 from .dice import Augment
 from .evaluate import evaluate, read_labels
 from .export import PictureModel
-from .feed import feed
+from .feed import feed, worth_a_look
 from .first_look import read_found
 from .labels import Labels
 from .lightweight_openpose import LightweightOpenPose, load_mobilenet
@@ -64,7 +64,7 @@ def train(
     init: str | None = None,
     resume: bool = False,
     epochs: float = 30.0,
-    size: int = 368,
+    size: int | None = None,
     long_side: int = 640,
     workers: int | None = None,
     device: str | None = None,
@@ -77,7 +77,8 @@ def train(
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
-    `init` as in `begin`; crops are `size` pixels square; `options` go to the network's constructor,
+    `init` as in `begin`; crops are `size` pixels square (of one person, three quarters as wide;
+    None: as usual, 368 and 128); `options` go to the network's constructor,
     `recipe` to `Recipe`; a `teacher` is any model file with these keypoints, `found` are
     COCO results of a first look, for a network of the second (first_look.py). BadInput if files are
     missing or do not fit together.
@@ -91,15 +92,16 @@ def train(
     batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
     told = read_found(labels, data.annotations[0], found) if found else None
     pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
-    steps = recipe.pop("steps", None) or max(round(epochs * len(labels) / pictures), 1)
+    epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
+    steps = recipe.pop("steps", None) or max(round(epochs * epoch / pictures), 1)
     warmup = min(recipe.pop("warmup", Recipe.warmup), steps // 10)
     run = Run(made, Recipe(steps, warmup=warmup, **recipe), Path(out), here)
     if resume:
         run.resume()
     Path(out).mkdir(parents=True, exist_ok=True)
     batches = feed(
-        labels, made, size, here, seed=run.recipe.seed, settings=settings, long_side=long_side,
-        workers=workers, teacher=_teacher(teacher, here), found=told,
+        labels, made, made.description.height, here, seed=run.recipe.seed, settings=settings,
+        long_side=long_side, workers=workers, teacher=_teacher(teacher, here), found=told,
     )  # fmt: skip
     run.train(batches, _validate(data, here), report, look)
     return run.averaged()
@@ -114,7 +116,7 @@ def read_all(data: Data) -> Labels:
 
 
 def begin(
-    network: str, init: str | None, skeleton: Skeleton, size: int, options: dict[str, Any]
+    network: str, init: str | None, skeleton: Skeleton, size: int | None, options: dict[str, Any]
 ) -> Checkpoint:
     """A network to train; `init` is None (fresh), "imagenet" (limbwise's trunk), "mobilenet:FILE"
     (the ancestor's trunk), "bundled" or a checkpoint.
@@ -122,7 +124,7 @@ def begin(
     A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers.
     """
     if init and init != "imagenet" and not init.startswith("mobilenet:"):
-        path = _bundled() if init == "bundled" else Path(init)
+        path = _bundled(network) if init == "bundled" else Path(init)
         return _from_checkpoint(load(path), network, skeleton, size, options)
     if network == "lightweight-openpose":
         skeleton = BODY if skeleton == TRAINED else skeleton
@@ -138,14 +140,16 @@ def begin(
     return made
 
 
-def _bundled() -> Path:
+def _bundled(network: str) -> Path:
+    if network == "limbwise-person" and BUNDLED_PERSON_CHECKPOINT.is_file():
+        return BUNDLED_PERSON_CHECKPOINT
     if not BUNDLED_CHECKPOINT.is_file():
         raise BadInput("this version brings no model of its own yet: --init imagenet, or a file")
     return BUNDLED_CHECKPOINT
 
 
 def _from_checkpoint(
-    old: Checkpoint, network: str, skeleton: Skeleton, size: int, options: dict[str, Any]
+    old: Checkpoint, network: str, skeleton: Skeleton, size: int | None, options: dict[str, Any]
 ) -> Checkpoint:
     """The same kind of network, or one for people's crops, with all weights that fit; it keeps its
     skeleton if the labels have its keypoints and limbs."""
