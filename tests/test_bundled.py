@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from limbwise.estimator import BUNDLED, BUNDLED_CHECKPOINT, BUNDLED_INT8, load
+from limbwise.estimator import (
+    BUNDLED,
+    BUNDLED_CHECKPOINT,
+    BUNDLED_INT8,
+    BUNDLED_PERSON,
+    BUNDLED_PERSON_CHECKPOINT,
+    load,
+)
 from limbwise.pose import oks
 from limbwise.train.run import TRAINED, begin
 
@@ -31,10 +38,28 @@ def test_the_two_people_of_the_sample_are_found_alike(runtime, precision, two_pe
 
 
 def test_its_files_are_small_enough_for_every_wheel() -> None:
-    for path in (BUNDLED, BUNDLED_INT8, BUNDLED_INT8.with_suffix(".bin"), BUNDLED_CHECKPOINT):
+    for path in (BUNDLED, BUNDLED_INT8, BUNDLED_INT8.with_suffix(".bin"), BUNDLED_CHECKPOINT,
+                 BUNDLED_PERSON, BUNDLED_PERSON_CHECKPOINT):  # fmt: skip
         assert path.stat().st_size < 10e6, path.name
+
+
+def test_the_second_look_is_taken_unless_it_is_left_out(picture: np.ndarray) -> None:
+    """It nudges the keypoints of the same two people, and gives them most of those they lacked."""
+    twice, once = (
+        load(precision="f32", height=HEIGHT),
+        load(person=False, precision="f32", height=HEIGHT),
+    )
+    assert (twice.person is None, once.person is None) == (False, True)
+    for again, first in zip(twice(picture)[:2], once(picture)[:2], strict=True):
+        both = again.found & first.found
+        away = np.linalg.norm(again.xy - first.xy, axis=1)[both]
+        left, top, right, bottom = first.box
+        assert 0 < np.median(away) < 0.05 * max(right - left, bottom - top)
+        assert again.found.sum() >= first.found.sum()
 
 
 def test_training_goes_on_from_it() -> None:
     made = begin("limbwise", "bundled", TRAINED, 64, {})
     assert made.description.skeleton == TRAINED
+    second = begin("limbwise-person", "bundled", TRAINED, None, {})
+    assert (second.description.name, second.description.crop) == ("limbwise-person", (128, 96))

@@ -4,18 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, standing
+from limbwise.cli import exit_code
 from limbwise.description import ANCESTOR, Description
 from limbwise.errors import BadInput
-from limbwise.estimator import Estimator, load
+from limbwise.estimator import BUNDLED, SAMPLE, Estimator, load
 from limbwise.pipeline import flow
 from limbwise.pose import Pose
 from limbwise.refine import crop_view, distinct, refine
 from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY, Skeleton
+from limbwise.train.checkpoint import build, save
 from limbwise.video import Frame
 from limbwise.view import View, cut
 
@@ -50,6 +52,7 @@ def pose(xy: np.ndarray, score: float = 1.0) -> Pose:
 places = st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9))
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     lights=st.tuples(places, places, places),
     off=st.tuples(places, places, places),
@@ -72,6 +75,7 @@ def test_a_keypoint_goes_where_the_light_is(lights, off, scale, left, top) -> No
     assert np.abs(found.xy - truth)[seen].max(initial=0) < 0.8 * max(extent, 1)
 
 
+@settings(max_examples=40, deadline=None)
 @given(places, places, places, st.integers(0, 2))
 def test_a_crop_holds_who_was_found_and_more_where_less_was(one, two, three, lost) -> None:
     xy = np.array([one, two, three]) * 300 + 0.001 * np.arange(6).reshape(3, 2)
@@ -92,6 +96,16 @@ def _hidden(xy: np.ndarray) -> np.ndarray:
     hidden = np.vstack([xy.min(axis=0), xy.max(axis=0), xy[inner]])
     hidden[2] = np.nan
     return hidden
+
+
+def test_one_keypoint_or_a_place_outside_is_looked_at_too() -> None:
+    one = pose(np.array([[50.0, 60], [np.nan, np.nan], [np.nan, np.nan]]))
+    far = pose(np.array([[900.0, 900], [910, 905], [905, 930]]))
+    image = lit((200, 200), np.full((3, 2), [50.0, 60]), 2)
+    found = refine(image, [one, far], seeing_lights())
+    assert len(found) == 2
+    assert found[0].xy == pytest.approx(np.full((3, 2), [50.0, 60]), abs=0.5)
+    assert np.isfinite(found[1].xy).all()
 
 
 def test_one_person_found_twice_is_kept_once_and_two_are_two() -> None:
@@ -208,3 +222,18 @@ def test_networks_that_do_not_fit_together_are_refused(tmp_path) -> None:
         refine(image, [standing(30, 30, 20)], eyes)
     with pytest.raises(BadInput, match=r"nothing\.onnx does not exist"):
         load(person=tmp_path / "nothing.onnx")
+
+
+def test_contradictions_and_wrong_files_are_one_line(tmp_path, capsys) -> None:
+    model = tmp_path / "person.safetensors"
+    save(build("limbwise-person", BODY, 64, width=0.25, channels=16, blocks=1), model)
+    for args, text in (
+        (["--person-model", str(model), "--no-refine"], "contradict each other"),
+        (["--model", str(model)], "looks at one person, not at pictures"),
+        (["--person-model", str(BUNDLED)], "looks at whole pictures, not at crops"),
+        (["--person-model", str(tmp_path / "none.onnx")], "none.onnx does not exist"),
+    ):
+        assert exit_code(["run", str(SAMPLE), *args]) == 2
+        said = capsys.readouterr().err
+        assert text in " ".join(said.split())
+        assert "Traceback" not in said

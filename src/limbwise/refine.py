@@ -23,6 +23,7 @@ from .view import Image, View, cut
 
 Floats = NDArray[np.float32]
 
+LEAST = 0.05  # pixels of the picture per pixel of a crop: what is smaller is not enlarged further
 _AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
 
 
@@ -32,7 +33,7 @@ def refine(
     runtime: Runtime,
     *,
     most: int = 30,
-    weak: float = 0.05,
+    weak: float = 0.2,
     same: float = 0.7,
     tell: bool = True,
 ) -> list[Pose]:
@@ -81,7 +82,7 @@ def crop_view(pose: Pose, size: tuple[int, int]) -> View:
     """From the image to the crop of `size` (height, width) round a pose."""
     left, top, right, bottom = pose.box
     height, width = size
-    extent = max((right - left) / width, (bottom - top) / height, 1e-3)
+    extent = max((right - left) / width, (bottom - top) / height, LEAST)
     scale = box_share(float(pose.found.mean())) / extent
     middle = np.array([left + right, top + bottom]) / 2
     corner = np.array([width - 1, height - 1]) / 2 - scale * middle

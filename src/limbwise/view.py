@@ -58,7 +58,7 @@ def fit(image: Image, height: int, multiple: int = 8, widest: float = 4.0) -> tu
 
 def cut(image: Image, view: View, size: tuple[int, int]) -> Image:
     """What a view shows of an image in `size` (height, width); grey where there is no picture."""
-    matrix = view.matrix
+    image, matrix = _seen(image, view, size)
     while np.hypot(*matrix[:, 0]) < 0.5 and min(image.shape[:2]) > 1:
         smaller = _halved(image)
         factors = smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0]
@@ -66,6 +66,22 @@ def cut(image: Image, view: View, size: tuple[int, int]) -> Image:
         image, matrix = smaller, matrix @ back
     shown = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=GREY)
     return shown.astype(np.uint8, copy=False)
+
+
+def _seen(image: Image, view: View, size: tuple[int, int]) -> tuple[Image, NDArray[np.float64]]:
+    """The part of an image that a view of `size` shows, and the view's matrix for that part."""
+    margin = 4  # pixels of the view, so that edges within the image are not seen
+    corners = np.array([(x, y) for x in (0, size[1]) for y in (0, size[0])], np.float64)
+    corners += margin * np.sign(corners - 0.5)
+    places = view.back(corners)
+    rows, columns = image.shape[:2]
+    left, top = np.floor(places.min(axis=0)).clip(0, (columns - 1, rows - 1)).astype(int)
+    right, below = (
+        np.ceil(places.max(axis=0)).clip((left + 1, top + 1), (columns, rows)).astype(int)
+    )
+    matrix = view.matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ (left, top)
+    return image[top:below, left:right], matrix
 
 
 def _halved(image: Image) -> Image:

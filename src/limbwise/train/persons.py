@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..refine import box_share
+from ..refine import LEAST, box_share
 from .augment import Batch
 from .crop import People, Plane, plane_of, times, turned
 from .dice import Augment, Dice
@@ -121,7 +121,7 @@ def _crop_of(
     low = xy.masked_fill(~seen[..., None], math.inf).amin(dim=1)
     high = xy.masked_fill(~seen[..., None], -math.inf).amax(dim=1)
     share = box_share(seen.sum(dim=1) / seen.shape[1])
-    extent = ((high - low) / output).amax(dim=1).clamp(min=1e-3)
+    extent = ((high - low) / output).amax(dim=1).clamp(min=LEAST)
     wobble = torch.exp(dice.uniform(-0.15, 0.15, len(xy)))
     zoom = (extent / share * wobble)[:, None]
     middle = (low + high) / 2 + 0.05 * output * zoom * dice.uniform(-1, 1, len(xy), 2)
