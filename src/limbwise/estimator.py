@@ -79,13 +79,10 @@ class Estimator:
         """The second half: the poses in it, best first, in the image's pixels."""
         model = self.runtime.description
         people = decode(said, model.skeleton, **{**model.decoding, **self.options})
-        if self.person is None:
-            return [pose.moved(view.back) for pose in self._best(people)]
-        found = [pose.moved(view.back) for pose in people]
-        return self._best(refine(image, found, self.person))
-
-    def _best(self, poses: list[Pose]) -> list[Pose]:
-        return [pose for pose in poses if pose.score >= self.min_score][: self.max_people]
+        found = [pose.moved(view.back) for pose in people if pose.score >= self.min_score]
+        if self.person is not None:
+            found = refine(image, found, self.person)
+        return found[: self.max_people]
 
 
 def _check(image: Image) -> None:
