@@ -59,7 +59,7 @@ def test_a_table_has_a_row_for_every_setting(tmp_path, capsys) -> None:
     settings = {(row["runtime"], row["height"], row["batch"]) for row in said["rows"]}
     assert len(settings) == len(said["rows"]) == 2 * len({row[0] for row in settings})
     for row in said["rows"]:
-        assert set(row["stages"]) == {"fit", "network", "decode", "draw", "whole"}
+        assert set(row["stages"]) == {"fit", "network", "decode", "refine", "draw", "whole"}
     assert cv2.imread(str(plot)) is not None
 
 

@@ -10,10 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from limbwise.errors import BadInput
+from limbwise.pose import Pose
 from limbwise.train.coco import read
 from limbwise.train.dice import Augment
 from limbwise.train.feed import feed
-from limbwise.train.first_look import read_found
+from limbwise.train.first_look import _matched, read_found
 from limbwise.train.labels import ABSENT, SURE, UNSURE
 from limbwise.train.persons import person_crops
 from limbwise.train.run import begin
@@ -180,3 +181,45 @@ def test_files_that_are_no_results_for_these_labels_are_refused(tmp_path: Path) 
     ):
         with pytest.raises(BadInput, match=text):
             read_found(labels, file, path)
+
+
+def test_a_pose_that_is_like_two_people_goes_to_the_one_it_is_more_like() -> None:
+    xy = np.array([[0, 30], [-24, -6], [24, -6], [0, -30]], np.float32) + 100
+    people = [Pose(KITES, xy + off, np.ones(4, np.float32), 1.0) for off in (2, 0)]
+    told = _matched(people, np.full(2, 2000.0, np.float32), [people[1]], 4)
+    assert np.isnan(told[0]).all()
+    assert np.array_equal(told[1], people[1].xy)
+
+
+def test_every_row_of_people_is_asked_for_once_an_epoch(tmp_path: Path, monkeypatch) -> None:
+    labels = read([kites(tmp_path / "a", 12, 0)], [tmp_path / "a"], KITES)
+    made = begin("limbwise-person", None, labels.skeleton, 64, {"width": 0.25, "channels": 16})
+    asked: list[int] = []
+
+    def record(samples, pictures, people, *rest, **options):
+        asked.extend(people.tolist())
+        of = torch.searchsorted(samples.people_from, people, right=True) - 1
+        assert torch.equal(of, pictures)
+        return person_crops(samples, pictures, people, *rest, **options)
+
+    monkeypatch.setattr("limbwise.train.feed.person_crops", record)
+    sample = feed(labels, made, 64, torch.device("cpu"))
+    sample(0, len(labels.keypoints), (0, 1))
+    assert sorted(asked[: len(labels.keypoints)]) == list(range(len(labels.keypoints)))
+
+
+def test_what_was_found_is_told_in_pictures_that_are_stored_smaller_too(tmp_path: Path) -> None:
+    labels = read([kites(tmp_path / "a", 12, 0)], [tmp_path / "a"], KITES)
+    made = begin("limbwise-person", None, labels.skeleton, 64, {"width": 0.25, "channels": 16})
+    sample = feed(
+        labels, made, 64, torch.device("cpu"), long_side=64, found=labels.keypoints, settings=CALM
+    )
+    (_, told), wanted = sample(0, len(labels.keypoints), (0, 1))
+    near = []
+    for person, heat in zip(told, wanted.heatmaps, strict=True):
+        for (x, y, known), one in zip(person.tolist(), heat, strict=True):
+            if known and one.max() > 0.8:
+                row, column = divmod(int(one.argmax()), heat.shape[2])
+                near.append(abs(column * 4 + 1.5 - x) < 3 and abs(row * 4 + 1.5 - y) < 3)
+    assert len(near) > 20
+    assert np.mean(near) > 0.7

@@ -103,7 +103,7 @@ def _second_look(labels: Path, out: Path) -> Path:
     small = {"width": 0.25, "channels": 32, "blocks": 1}
     train(
         Data([labels], [labels.parent]), out, lambda step, figures: None, network="limbwise-person",
-        size=64, steps=150, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
+        size=64, steps=80, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.95,
     )  # fmt: skip
     return out / "last.safetensors"
 

@@ -127,7 +127,7 @@ def settle(estimate: Estimator, image: Image) -> None:
 
 
 def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Callable[[], object]]:
-    """fit, network, decode, draw and whole, as jobs for one picture of a film."""
+    """fit, network, decode, with two looks refine, draw, whole: jobs for one picture of a film."""
     settle(estimate, image)
     runtime, description = estimate.runtime, estimate.runtime.description
     inputs = fit(image, estimate.height, description.multiple)[0][None]
@@ -191,7 +191,8 @@ def _rate(
 def chart(rows: Sequence[Row], width: int = 900) -> Image:
     """Medians as bars, one a row, a colour a stage."""
     colours = {"fit": (200, 170, 60), "network": (180, 110, 40), "decode": (80, 170, 240),
-               "draw": (150, 150, 150)}  # fmt: skip
+               "refine": (120, 60, 160), "draw": (150, 150, 150)}  # fmt: skip
+    colours = {name: colour for name, colour in colours.items() if name in rows[0].stages}
     names = [f"{row.runtime}, {row.height}, {row.threads} thr., batch {row.batch}" for row in rows]
     most = max(sum(row.stages[name].median for name in colours) for row in rows)
     picture = np.full((34 * len(rows) + 50, width, 3), 255, np.uint8)

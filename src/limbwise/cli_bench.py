@@ -30,7 +30,7 @@ def bench(
     json_path: Annotated[Path | None, typer.Option("--json", help="All of it as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="The medians as bars: OUT.png.")] = None,
 ) -> None:
-    """Milliseconds for fit, network, decode, draw and the whole, per runtime, on this machine."""
+    """Milliseconds for fit, network, decode, refine, draw and the whole, per runtime, here."""
     from . import bench as timing
     from .estimator import SAMPLE
     from .picture import read_picture
@@ -84,7 +84,8 @@ def _numbers(option: str, text: str) -> list[int]:
 def _table(title: str, rows: list[Any]) -> Table:
     table = Table(title=title)
     for column in ("runtime", "height", "threads", "batch", *rows[0].stages):
-        table.add_column(column, justify="left" if column == "runtime" else "right")
+        first = column == "runtime"
+        table.add_column(column, justify="left" if first else "right", no_wrap=first)
     for row in rows:
         cells = [f"{t.least:.1f} / {t.median:.1f} / {t.late:.1f}" for t in row.stages.values()]
         table.add_row(row.runtime, str(row.height), str(row.threads), str(row.batch), *cells)
