@@ -141,8 +141,14 @@ def test_nobody_costs_nothing_and_only_the_best_are_looked_at() -> None:
     assert refine(image, [], seeing_lights(calls)) == refine(image, [nowhere], seeing_lights(calls))
     assert not calls
     xy = np.array([[40.0, 40], [100, 50], [60, 110]])
-    refine(image, [pose(xy + 9 * n) for n in range(5)], seeing_lights(calls), most=3)
+    crowd = [pose(xy + 300 * n, 1 - n / 10) for n in range(5)]
+    crowded = lit((1500, 1500), xy, 5)
+    for n in range(1, 5):
+        crowded += lit((1500, 1500), xy + 300 * n, 5)
+    found = refine(crowded, crowd, seeing_lights(calls), most=3)
     assert calls == [(3, 3, 3)]
+    assert [each.score for each in found] == [each.score for each in crowd]
+    assert found[4] is crowd[4]  # as it was
 
 
 def test_the_network_is_told_what_was_found_in_pixels_of_its_crop() -> None:

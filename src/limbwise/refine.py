@@ -39,14 +39,15 @@ def refine(
 ) -> list[Pose]:
     """Poses in an image (H, W, 3) to the same people seen again, in its pixels, best first.
 
-    The `most` best are looked at, the others left out. A keypoint of less confidence than `weak` is
-    not found; of two poses more alike than `same` (OKS) the better is kept. Scores stay: the first
-    look's order people better than anything the second adds (docs/log.md). Without `tell` the
-    network learns from the poses only where the people are. ValueError if it takes no crops.
+    The `most` best are looked at, the others stay as they are. A keypoint of less confidence than
+    `weak` is not found; of two poses more alike than `same` (OKS) the better is kept. Scores stay:
+    the first look's order people better than anything the second adds (docs/log.md). Without `tell`
+    the network learns from the poses only where the people are. ValueError if it takes no crops.
     """
     if runtime.description.crop is None:
         raise ValueError(f"{runtime.description.name} looks at whole pictures")
-    poses = [pose for pose in poses if pose.found.any()][:most]
+    poses = [pose for pose in poses if pose.found.any()]
+    poses, others = poses[:most], poses[most:]
     if not poses:
         return []
     size = runtime.description.crop
@@ -61,7 +62,7 @@ def refine(
         xy = view.back(said[n].pixels(cells[n]))
         xy[confidence == 0] = np.nan
         seen.append(replace(pose, xy=xy, confidence=confidence))
-    return distinct(seen, same)
+    return distinct(seen + others, same)
 
 
 def check_pair(first: Description, person: Description) -> None:
