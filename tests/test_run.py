@@ -75,7 +75,7 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     small = {"width": 0.25, "channels": 32, "blocks": 2}
     train(
         Data([labels], [labels.parent]), tmp_path / "run", lambda step, figures: None,
-        size=64, steps=200, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
+        size=64, steps=250, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
     )  # fmt: skip
     model = tmp_path / "kite.onnx"
     assert exit_code(["export", str(tmp_path / "run" / "last.safetensors"), str(model)]) == 0
@@ -103,7 +103,7 @@ def _second_look(labels: Path, out: Path) -> Path:
     small = {"width": 0.25, "channels": 32, "blocks": 1}
     train(
         Data([labels], [labels.parent]), out, lambda step, figures: None, network="limbwise-person",
-        size=64, steps=80, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.95,
+        size=64, steps=150, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
     )  # fmt: skip
     return out / "last.safetensors"
 
