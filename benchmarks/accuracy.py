@@ -22,9 +22,9 @@ from limbwise.fields import Fields
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
 from limbwise.train import targets
-from limbwise.train.evaluate import evaluate, read_labels, score
+from limbwise.train.evaluate import as_pose, evaluate, read_labels, score
 from limbwise.view import View
-from limbwise.writers import COCO_CORNER, coco_person
+from limbwise.writers import coco_person
 
 HEIGHT = 368
 
@@ -86,10 +86,7 @@ def labelled_people(labels: dict[str, Any], image: int) -> list[tuple[Pose, floa
     people = []
     for entry in labels["annotations"]:
         if entry["image_id"] == image and entry["num_keypoints"] and not entry["iscrowd"]:
-            keypoints = np.array(entry["keypoints"], np.float32).reshape(17, 3)
-            seen = keypoints[:, 2] > 0
-            xy = np.where(seen[:, None], keypoints[:, :2] - COCO_CORNER, np.nan)
-            pose = Pose(COCO, xy.astype(np.float32), seen.astype(np.float32), 1.0)
+            pose = as_pose(entry["keypoints"], COCO)
             people.append((pose.as_skeleton(BODY), float(entry["area"])))
     return people
 

@@ -30,7 +30,7 @@ from limbwise.runtime import Runtime
 from limbwise.skeleton import COCO
 from limbwise.train.checkpoint import Checkpoint
 from limbwise.train.checkpoint import load as load_checkpoint
-from limbwise.train.evaluate import evaluate, read_labels, score
+from limbwise.train.evaluate import as_pose, evaluate, read_labels, score
 
 HEIGHTS = (256, 368, 448, 544, 640)
 DOCS = Path(__file__).parents[1] / "docs"
@@ -211,7 +211,7 @@ def best_and_worst(val: Path, detections: list[dict[str, Any]], count: int = 4) 
     judged = []
     for entry in labels["images"]:
         truth = labelled_people(labels, entry["id"])
-        found = [as_pose(one) for one in said[entry["id"]]]
+        found = [as_pose(one["keypoints"], COCO, one["score"]) for one in said[entry["id"]]]
         if len(truth) >= 2:
             fit = [max(oks(pose.as_skeleton(COCO), found, area), default=0.0)
                    for pose, area in truth]  # fmt: skip
@@ -223,12 +223,6 @@ def best_and_worst(val: Path, detections: list[dict[str, Any]], count: int = 4) 
     for name, part in (("best", judged[:count]), ("worst", judged[-count:])):
         told = ", ".join(f"{entry['id']} (mean OKS {fit:.2f})" for fit, entry, *_ in part)
         print(f"  {name} of those with two people or more, ids of COCO val2017: {told}")
-
-
-def as_pose(detection: dict[str, Any]) -> Pose:
-    values = np.array(detection["keypoints"], np.float32).reshape(-1, 3)
-    xy = np.where(values[:, 2:] > 0, values[:, :2] - 0.5, np.nan).astype(np.float32)
-    return Pose(COCO, xy, values[:, 2], detection["score"])
 
 
 def panel(entry: dict[str, Any], truth: list[Pose], found: list[Pose]) -> np.ndarray:

@@ -333,3 +333,24 @@ def test_check_data_counts_and_names_faults(tmp_path, capsys) -> None:
     assert "image 3, annotation None: " in said
     assert "left_tip" in said
     assert "<img" in page.read_text()
+
+
+def test_found_is_for_one_label_file_and_a_network_that_is_told(tmp_path, capsys) -> None:
+    labels = kites(tmp_path / "a", 2, 0)
+    found = tmp_path / "found.json"
+    found.write_text("[]")
+    args = ["train", str(labels), str(labels.parent), "--steps", "1", "--found", str(found)]
+    args += ["--out", str(tmp_path / "run")]
+    person = [*args, "--network", "limbwise-person"]
+    for command, text in (
+        (args, "--found is for limbwise-person"),
+        ([*person, "--also", f"{labels}:{labels.parent}"], "one label file"),
+        (person, "has no people in the pictures"),
+    ):
+        assert exit_code(command) == 2
+        assert text in " ".join(capsys.readouterr().err.split())
+
+
+def test_crops_of_a_person_have_whole_cells() -> None:
+    for height, crop in ((128, (128, 96)), (100, (104, 80)), (32, (32, 24))):
+        assert build("limbwise-person", KITES, height, width=0.25).description.crop == crop

@@ -130,7 +130,8 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     """fit, network, decode, with two looks refine, draw, whole: jobs for one picture of a film."""
     settle(estimate, image)
     runtime, description = estimate.runtime, estimate.runtime.description
-    inputs = fit(image, estimate.height, description.multiple)[0][None]
+    fitted, view = fit(image, estimate.height, description.multiple)
+    inputs = fitted[None]
     several = np.repeat(inputs, batch, axis=0)
     fields, poses = runtime(inputs)[0], estimate(image)
     read = partial(decode, fields, description.skeleton, **description.decoding)
@@ -141,7 +142,6 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     }
     person = estimate.person
     if person is not None:
-        view = fit(image, estimate.height, description.multiple)[1]
         found = [pose.moved(view.back) for pose in read()]
         jobs["refine"] = lambda: refine(image, found, person)
     jobs["draw"] = lambda: draw(image, poses, ids=True)

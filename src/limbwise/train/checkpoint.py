@@ -66,14 +66,15 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
         del options["limbs"]
     network = NETWORKS[name](**options)
     its = cast(PoseNetwork, network)
-    crop = (height, crop_width(height)) if name == "limbwise-person" else None
+    crop = person_crop(height) if name == "limbwise-person" else None
     description = Description(name, skeleton, its.stride, its.multiple, height, crop=crop)
     return Checkpoint(network, description, options)
 
 
-def crop_width(height: int) -> int:
-    """Of the crop of a person: three quarters of its height, in whole 8 pixels."""
-    return max(round(height * 0.75 / 8), 1) * 8
+def person_crop(height: int) -> tuple[int, int]:
+    """Height, in whole 8 pixels, and width, three quarters of it, of the crop of a person."""
+    whole = -(-height // 8) * 8
+    return whole, max(round(whole * 0.75 / 8), 1) * 8
 
 
 def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:

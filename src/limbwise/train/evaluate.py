@@ -21,7 +21,7 @@ from ..errors import BadInput
 from ..fields import Fields
 from ..picture import read_picture
 from ..pose import Pose
-from ..refine import refine
+from ..refine import check_pair, refine
 from ..runtime import Runtime, has
 from ..skeleton import Skeleton
 from ..view import Image, View, fit
@@ -54,8 +54,10 @@ def evaluate(
     """
     labels = read_labels(annotations)
     pictures = labels["images"][:limit]
-    layout = _layout(labels, runtime.description.skeleton, annotations)
+    layout = layout_of(labels, runtime.description.skeleton, annotations)
     height = height or runtime.description.height
+    if person is not None:
+        check_pair(runtime.description, person.description)
     told = (
         _labelled(labels, layout, runtime.description.skeleton) if runtime.description.crop else {}
     )
@@ -102,8 +104,9 @@ def read_labels(path: str | Path) -> dict[str, Any]:
     return checked
 
 
-def _layout(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> Skeleton:
-    """The keypoints of the label file in its order; limbs play no part."""
+def layout_of(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> Skeleton:
+    """The keypoints of the label file in its order; limbs play no part. BadInput if the skeleton
+    lacks one."""
     names = tuple(labels["categories"][0]["keypoints"])
     known = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
     if missing := [name for name in names if name not in known]:
@@ -117,13 +120,18 @@ def _labelled(
     """The people with keypoints of each picture, by its id."""
     people: dict[int, list[Pose]] = {}
     for entry in labels["annotations"]:
-        x, y, state = np.array(entry["keypoints"], np.float32).reshape(-1, 3).T
-        if (state > 0).any():
-            corner = [x - COCO_CORNER, y - COCO_CORNER]
-            xy = np.where(state > 0, corner, np.nan).T.astype(np.float32)
-            pose = Pose(layout, xy, (state > 0).astype(np.float32), 1.0)
+        pose = as_pose(entry["keypoints"], layout)
+        if pose.found.any():
             people.setdefault(entry["image_id"], []).append(pose.as_skeleton(skeleton))
     return people
+
+
+def as_pose(values: Sequence[float], layout: Skeleton, score: float = 1.0) -> Pose:
+    """x, y and visibility or confidence of each keypoint in turn, as COCO's labels and results have
+    them, in limbwise's pixels; ValueError if these are not the keypoints of `layout`."""
+    x, y, sure = np.array(values, np.float32).reshape(-1, 3).T
+    xy = np.where(sure > 0, [x - COCO_CORNER, y - COCO_CORNER], np.nan).T
+    return Pose(layout, xy.astype(np.float32), sure.clip(0, 1), score)
 
 
 def score(

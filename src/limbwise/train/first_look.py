@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BadInput
 from ..pose import Pose, oks
 from ..skeleton import Skeleton
-from ..writers import COCO_CORNER
-from .coco import keypoint_names
+from .evaluate import as_pose, layout_of, read_labels
 from .labels import SURE, Labels
 
 Floats = NDArray[np.float32]
@@ -29,7 +28,7 @@ def read_found(labels: Labels, annotations: str | Path, found: str | Path) -> Fl
 
     BadInput if that is no file of results for the label file `annotations`.
     """
-    layout = _layout(annotations, labels.skeleton)
+    layout = layout_of(read_labels(annotations), labels.skeleton, annotations)
     poses: dict[int, list[Pose]] = {}
     for image, pose in _poses(Path(found), layout):
         poses.setdefault(image, []).append(pose.as_skeleton(labels.skeleton))
@@ -43,26 +42,17 @@ def read_found(labels: Labels, annotations: str | Path, found: str | Path) -> Fl
     return told
 
 
-def _layout(annotations: str | Path, skeleton: Skeleton) -> Skeleton:
-    names = keypoint_names(annotations)
-    sigmas = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
-    return Skeleton(names, (), tuple(sigmas.get(name, 0.05) for name in names))
-
-
 def _poses(path: Path, layout: Skeleton) -> list[tuple[int, Pose]]:
     try:
         entries: Any = json.loads(path.read_bytes())
-        return [(entry["image_id"], _pose(entry, layout)) for entry in entries]
+        return [
+            (entry["image_id"], as_pose(entry["keypoints"], layout, entry["score"]))
+            for entry in entries
+        ]
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} holds no COCO results of these keypoints: {error}") from error
-
-
-def _pose(entry: dict[str, Any], layout: Skeleton) -> Pose:
-    x, y, confidence = np.array(entry["keypoints"], np.float32).reshape(-1, 3).T
-    xy = np.where(confidence > 0, [x - COCO_CORNER, y - COCO_CORNER], np.nan).T
-    return Pose(layout, xy.astype(np.float32), confidence, entry["score"])
 
 
 def _people(labels: Labels, rows: slice) -> list[Pose]:

@@ -90,7 +90,7 @@ def train(
         raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(network, init, labels.skeleton, size, options or {})
     batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
-    told = read_found(labels, data.annotations[0], found) if found else None
+    told = _told(labels, made, data, found) if found else None
     pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
     epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
     steps = recipe.pop("steps", None) or max(round(epochs * epoch / pictures), 1)
@@ -105,6 +105,15 @@ def train(
     )  # fmt: skip
     run.train(batches, _validate(data, here), report, look)
     return run.averaged()
+
+
+def _told(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> Any:
+    """What a first look found; results name pictures by id, so there may be one label file only."""
+    if not made.description.crop:
+        raise BadInput(f"{made.description.name} is told nothing: --found is for limbwise-person")
+    if len(data.annotations) > 1:
+        raise BadInput("--found goes with one label file: its ids may mean others in a second one")
+    return read_found(labels, data.annotations[0], found)
 
 
 def read_all(data: Data) -> Labels:
