@@ -2,12 +2,11 @@
 
     python scripts/bundled_model.py runs/mine/last.safetensors held.json pack/images \\
         --calibration folder [--out src/limbwise/models]
-    python scripts/bundled_model.py runs/person/last.safetensors
 
+A checkpoint and an ONNX file with weights in fp16, and int8 for OpenVINO if it loses at most
+--max-drop AP on the held-out pictures. The ranges of int8 come from the pictures in --calibration.
 Of a network of the first look the thresholds of the decoder are chosen on the held-out pictures and
-travel in the files: a checkpoint and an ONNX file with weights in fp16, and int8 for OpenVINO if it
-loses at most --max-drop AP on them. The ranges of int8 come from the pictures in --calibration.
-Of a network of the second look (limbwise-person) there are a checkpoint and an ONNX file.
+travel in the files; one of the second look (limbwise-person) is measured after the bundled first.
 """
 
 import argparse
@@ -18,10 +17,10 @@ from typing import Any
 
 from limbwise import runtime as runtimes
 from limbwise.decode import decode
-from limbwise.errors import BadInput
-from limbwise.estimator import MODELS, Estimator
+from limbwise.estimator import MODELS, Estimator, load_pair
 from limbwise.fields import Fields
 from limbwise.picture import read_picture
+from limbwise.runtime import Runtime
 from limbwise.skeleton import COCO
 from limbwise.terminal import failing_in_one_line
 from limbwise.train import checkpoint as checkpoints
@@ -38,9 +37,9 @@ WEAK = (0.02, 0.05, 0.1)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("held", type=Path, nargs="?")
-    parser.add_argument("images", type=Path, nargs="?")
-    parser.add_argument("--calibration", type=Path)
+    parser.add_argument("held", type=Path)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--height", type=int, default=368)
     parser.add_argument("--max-drop", type=float, default=0.5)
@@ -54,21 +53,19 @@ def bundle(flags: argparse.Namespace) -> None:
     if made.description.crop:
         out = flags.out / "limbwise-person.safetensors"
         checkpoints.save(made, out, half=True)
-        export(out, out.with_suffix(".onnx"), fp16=True)
-        return
-    if flags.images is None or flags.calibration is None:
-        raise BadInput("held-out labels, their pictures and --calibration are needed")
-    description = replace(made.description, height=flags.height, decoding={})
-    out = flags.out / "limbwise.safetensors"
-    checkpoints.save(replace(made, description=description), out, half=True)
-    decoding = best_thresholds(out, flags.held, flags.images)
-    description = replace(description, decoding=decoding)
-    checkpoints.save(replace(made, description=description), out, half=True)
+    else:
+        description = replace(made.description, height=flags.height, decoding={})
+        out = flags.out / "limbwise.safetensors"
+        checkpoints.save(replace(made, description=description), out, half=True)
+        decoding = best_thresholds(out, flags.held, flags.images)
+        description = replace(description, decoding=decoding)
+        checkpoints.save(replace(made, description=description), out, half=True)
     export(out, out.with_suffix(".onnx"), fp16=True)
-    quantised = out.with_name("limbwise-int8.xml")
+    quantised = out.with_name(f"{out.stem}-int8.xml")
     quantise(out, quantised, flags.calibration, max_drop=100)
+    first = load_pair(person=False, precision="f32")[0] if made.description.crop else None
     before, after = (
-        100 * evaluate(runtimes.openvino(file, precision="f32"), flags.held, flags.images)[0]["AP"]
+        held_out(runtimes.openvino(file, precision="f32"), first, flags)
         for file in (out.with_suffix(".onnx"), quantised)
     )
     print(f"held out: AP {before:.2f} in float, {after:.2f} in int8")
@@ -76,6 +73,12 @@ def bundle(flags: argparse.Namespace) -> None:
         for file in (quantised, quantised.with_suffix(".bin")):
             file.unlink()
         print(f"{quantised.name} is left out")
+
+
+def held_out(runtime: Runtime, first: Runtime | None, flags: argparse.Namespace) -> float:
+    """AP alone, or as the second look after `first`."""
+    one, other = (first, runtime) if first else (runtime, None)
+    return 100 * evaluate(one, flags.held, flags.images, person=other)[0]["AP"]
 
 
 def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, float]:

@@ -12,8 +12,9 @@ from conftest import REFERENCE, VAL, needs_reference, needs_val
 from limbwise import runtime
 from limbwise.cli import exit_code
 from limbwise.errors import BadInput
-from limbwise.estimator import SAMPLE
+from limbwise.estimator import BUNDLED_PERSON_CHECKPOINT, SAMPLE, load
 from limbwise.picture import read_picture
+from limbwise.refine import crops
 from limbwise.train.export import to_onnx
 from limbwise.train.lightweight_openpose import LightweightOpenPose
 from limbwise.train.quantise import CONVOLUTIONS, _lost, layer_errors, quantise
@@ -77,6 +78,31 @@ def test_a_loss_of_people_is_refused_and_the_layers_are_named(checkpoint, photos
     assert "Conv" in line
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.xml", "photos"]
+
+
+@pytest.mark.parametrize("ending", ["xml", "onnx"])
+def test_a_second_look_in_int8_keeps_the_people_of_the_first(ending, photos, tmp_path) -> None:
+    out = tmp_path / f"a.{ending}"
+    kept = quantise(BUNDLED_PERSON_CHECKPOINT, out, photos, height=160, max_drop=20)
+    assert kept.measure == "OKS"
+    run = runtime.onnx if ending == "onnx" else runtime.openvino
+    quantised, plain = run(out), runtime.openvino(BUNDLED_PERSON_CHECKPOINT, precision="f32")
+    assert quantised.description == plain.description
+    image = read_picture(SAMPLE)
+    people = load(person=False, precision="f32", height=160)(image)[:2]
+    given = crops(image, people, plain.description.crop)[:2]
+    said, truth = (np.stack([a.heatmaps for a in each(*given)]) for each in (quantised, plain))
+    assert np.abs(said - truth).max() > 0  # it is another network
+    assert np.linalg.norm(said - truth) < 0.3 * np.linalg.norm(truth)
+
+
+def test_a_second_look_learns_no_ranges_where_nobody_is(tmp_path) -> None:
+    folder = tmp_path / "walls"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "1.png"), np.full((90, 120, 3), 128, np.uint8))
+    with pytest.raises(BadInput, match="nobody is found in the pictures of .*walls"):
+        quantise(BUNDLED_PERSON_CHECKPOINT, tmp_path / "a.xml", folder)
+    assert not (tmp_path / "a.xml").exists()
 
 
 def test_rounding_hurts_most_where_one_channel_is_far_larger(checkpoint, tmp_path) -> None:

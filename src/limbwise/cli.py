@@ -31,7 +31,7 @@ from .cli_options import (
     person_wanted,
 )
 from .cli_serve import serve
-from .cli_train import check_data, train
+from .cli_train import check_data, export, train
 from .draw import draw
 from .errors import BadInput
 from .estimator import Estimator, load, load_pair
@@ -266,46 +266,7 @@ def _numbers(text: str) -> list[float]:
     return numbers
 
 
-@app.command()
-@failing_in_one_line()
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth file.")],
-    out: Annotated[Path, typer.Argument(help="OUT.onnx, or OUT.xml for OpenVINO.")],
-    size: SizeOption = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Weights in half the space.")] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise; written only if it finds people as before.")
-    ] = False,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="For --int8: a folder of pictures.")
-    ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option("--annotations", help="Their COCO labels, to measure AP.")
-    ] = None,
-    max_drop: Annotated[
-        float, typer.Option("--max-drop", help="What int8 may cost, in per cent of AP or OKS.")
-    ] = 0.5,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures for --int8.")] = 300,
-) -> None:
-    """Write CHECKPOINT as a model file that runs without PyTorch."""
-    from .runtime import need_torch
-
-    need_torch()
-    if int8:
-        if calibration is None:
-            raise BadInput("--int8 needs --calibration FOLDER, pictures to learn the ranges from")
-        from .train.quantise import quantise
-
-        done = quantise(checkpoint, out, calibration, annotations, max_drop=max_drop, height=size,
-                        limit=limit)  # fmt: skip
-        typer.echo(f"{out}: {done.measure} {done.before:.2f} in float, {done.after:.2f} in int8")
-        return
-    from .train.export import export as write
-
-    difference = write(checkpoint, out, size, fp16)
-    typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")
-
-
+app.command()(export)
 app.command()(bench)
 app.command()(serve)
 app.command()(train)

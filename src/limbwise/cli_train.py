@@ -1,4 +1,4 @@
-"""The training verbs of the command line; PyTorch is imported when one of them runs."""
+"""The verbs that need PyTorch, which is imported when one of them runs: train, check, export."""
 
 import ctypes
 import os
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .cli_options import SizeOption
 from .errors import BadInput
+from .estimator import load_pair
 from .runtime import need_torch
 from .terminal import failing_in_one_line, progress, stderr
 
@@ -210,3 +212,47 @@ def check_data(
     for fault in report.faults:
         typer.echo(f"image {fault.image_id}, annotation {fault.annotation_id}: {fault.text}")
     typer.echo(f"{len(report.faults)} faults; the page is {page}")
+
+
+@failing_in_one_line()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors or .pth file.")],
+    out: Annotated[Path, typer.Argument(help="OUT.onnx, or OUT.xml for OpenVINO.")],
+    size: SizeOption = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Weights in half the space.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise; written only if it finds people as before.")
+    ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="For --int8: a folder of pictures.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", help="Their COCO labels, to measure AP.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="For --int8 of a second look: what finds the people in them."),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="What int8 may cost, in per cent of AP or OKS.")
+    ] = 0.5,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures for --int8.")] = 300,
+) -> None:
+    """Write CHECKPOINT as a model file that runs without PyTorch."""
+    need_torch()
+    if int8:
+        if calibration is None:
+            raise BadInput("--int8 needs --calibration FOLDER, pictures to learn the ranges from")
+        from .train.quantise import quantise
+
+        first = load_pair(model, person=False, precision="f32")[0] if model else None
+        done = quantise(
+            checkpoint, out, calibration, annotations, first=first, max_drop=max_drop,
+            height=size, limit=limit,
+        )  # fmt: skip
+        typer.echo(f"{out}: {done.measure} {done.before:.2f} in float, {done.after:.2f} in int8")
+        return
+    from .train.export import export as write
+
+    difference = write(checkpoint, out, size, fp16)
+    typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")

@@ -50,11 +50,8 @@ def refine(
     poses, others = poses[:most], poses[most:]
     if not poses:
         return []
-    size = runtime.description.crop
-    views = [crop_view(pose, size) for pose in poses]
-    crops = np.stack([cut(image, view, size) for view in views])
-    told = np.stack([_told(*both) for both in zip(poses, views, strict=True)])
-    said = runtime(crops, told if tell else np.zeros_like(told))
+    pictures, told, views = crops(image, poses, runtime.description.crop)
+    said = runtime(pictures, told if tell else np.zeros_like(told))
     cells, heights = tops(np.stack([fields.heatmaps for fields in said]))
     seen = []
     for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
@@ -63,6 +60,17 @@ def refine(
         xy[confidence == 0] = np.nan
         seen.append(replace(pose, xy=xy, confidence=confidence))
     return distinct(seen + others, same)
+
+
+def crops(
+    image: Image, poses: Sequence[Pose], size: tuple[int, int]
+) -> tuple[Image, Floats, list[View]]:
+    """A network's inputs for poses of an image: crops (N, height, width, 3) of `size` round them,
+    what was found (N, K, 3), and where each crop is in the image."""
+    views = [crop_view(pose, size) for pose in poses]
+    pictures = np.stack([cut(image, view, size) for view in views])
+    told = np.stack([_told(*both) for both in zip(poses, views, strict=True)])
+    return pictures, told, views
 
 
 def check_pair(first: Description, person: Description) -> None:

@@ -2,11 +2,13 @@
 
 checkpoint -> ONNX -> NNCF, with pictures to learn the ranges from -> measured before and after
 
+A network of the second look learns its ranges from the people whom a first look finds in them.
+
 The first and last layers stay in float: there the picture's and the maps' precision is at stake.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +20,21 @@ from .. import runtime as runtimes
 from ..atomic import replacing
 from ..description import KEY
 from ..errors import BadInput
-from ..estimator import Estimator
+from ..estimator import Estimator, load_pair
 from ..picture import read_picture
 from ..pose import oks
+from ..refine import check_pair, crops
 from ..runtime import Runtime, has
-from ..view import Image, fit
+from ..view import fit
 from .checkpoint import load
 from .evaluate import evaluate
 from .export import to_onnx
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
+
+Given = tuple[NDArray[Any], ...]  # what a network takes at once, an array for each of its inputs
+_PEOPLE = 6  # of a picture that a network for crops learns its ranges from
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ def quantise(
     calibration: str | Path,
     annotations: str | Path | None = None,
     *,
+    first: Runtime | None = None,
     max_drop: float = 0.5,
     height: int | None = None,
     limit: int = 300,
@@ -57,26 +64,35 @@ def quantise(
     """Writes `out` (.xml with its .bin, or .onnx with QDQ nodes) in int8.
 
     `calibration` is a folder of pictures, of which the first `limit` count; with `annotations` of
-    them AP is measured, else how well the float network's poses are kept. BadInput, and nothing
-    written, if the drop is more than `max_drop` per cent: then it names the layers that hurt most.
+    them AP is measured, else how well the float network's poses are kept. A network for crops of
+    one person gets those whom `first` (the bundled model if None) finds at the input `height`.
+    BadInput, and nothing written, if the drop is more than `max_drop` per cent: then it names the
+    layers that hurt most.
     """
     out = Path(out)
     if out.suffix not in (".onnx", ".xml"):
         raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
     if not has("nncf"):
         raise BadInput("NNCF is missing: pip install 'limbwise[int8]'")
-    if load(checkpoint).description.crop:
-        raise BadInput(f"{checkpoint} looks at crops of one person: export it without --int8")
     files = _pictures(Path(calibration))[:limit]
-    plain = to_onnx(checkpoint, height)
+    description = load(checkpoint).description
+    plain = to_onnx(checkpoint, None if description.crop else height)
+    if not description.crop:
+        first = None
+    elif first is None:
+        first = load_pair(person=False, precision="f32")[0]
+    if first:
+        check_pair(first.description, description)
     with replacing(out) as path, replacing(out.with_suffix(".bin")):
         float_path = path.with_name(f"{path.stem}.float.onnx")
         try:
             float_path.write_bytes(plain)
             before = runtimes.openvino(float_path, precision="f32")
-            inputs = _fitted(files, before, height)
+            inputs = list(_given(files, before, first, height))
+            if not inputs:
+                raise BadInput(f"nobody is found in the pictures of {calibration}")
             _write(plain, inputs, path)
-            outcome = _measured(before, _runtime(path), files, annotations, height)
+            outcome = _measured((before, _runtime(path)), files, annotations, first, height)
             if not outcome.drop <= max_drop:
                 raise BadInput(
                     f"{out} was not written: int8 takes {outcome.drop:.2f} {outcome.measure}, more "
@@ -94,13 +110,21 @@ def _pictures(folder: Path) -> list[Path]:
     return files
 
 
-def _fitted(files: Sequence[Path], runtime: Runtime, height: int | None) -> list[Image]:
-    """Inputs (1, h, w, 3)."""
+def _given(
+    files: Sequence[Path], runtime: Runtime, first: Runtime | None, height: int | None
+) -> Iterator[Given]:
+    """One input of the network for each picture in which there is somebody to look at."""
     rows, multiple = height or runtime.description.height, runtime.description.multiple
-    return [fit(read_picture(file), rows, multiple)[0][None] for file in files]
+    find = Estimator(first, height=height) if first else None
+    for file in files:
+        image = read_picture(file)
+        if find is None:
+            yield (fit(image, rows, multiple)[0][None],)
+        elif poses := find(image):
+            yield crops(image, poses[:_PEOPLE], runtime.description.crop or (0, 0))[:2]
 
 
-def _write(plain: bytes, inputs: list[Image], path: Path) -> None:
+def _write(plain: bytes, inputs: list[Given], path: Path) -> None:
     """Quantises with NNCF's statistics over the inputs; ONNX stays ONNX."""
     import nncf
     import onnx
@@ -118,8 +142,9 @@ def _write(plain: bytes, inputs: list[Image], path: Path) -> None:
     how: dict[str, Any] = {"subset_size": len(inputs), "ignored_scope": kept}
     if onnx_too:
         source = onnx.load_from_string(plain)
-        name = source.graph.input[0].name
-        onnx.save(nncf.quantize(source, nncf.Dataset(inputs, lambda x: {name: x}), **how), path)
+        sources = [each.name for each in source.graph.input]
+        named = nncf.Dataset(inputs, lambda given: dict(zip(sources, given, strict=True)))
+        onnx.save(nncf.quantize(source, named, **how), path)
         return
     text = model.get_rt_info(["framework", KEY]).astype(str)
     quantised = nncf.quantize(model, nncf.Dataset(inputs), **how)
@@ -147,26 +172,30 @@ def _runtime(path: Path) -> Runtime:
 
 
 def _measured(
-    before: Runtime, after: Runtime, files: list[Path], annotations: str | Path | None,
-    height: int | None,
+    both: tuple[Runtime, Runtime], files: list[Path], annotations: str | Path | None,
+    first: Runtime | None, height: int | None,
 ) -> Outcome:  # fmt: skip
+    """Of the float network and of the int8 one: alone, or as the second look after `first`."""
+    pairs = [(first, each) if first else (each, None) for each in both]
     if annotations is None:
-        return Outcome("OKS", 100.0, 100 * _kept(before, after, files, height))
+        before, after = (
+            Estimator(one, person=other, height=height, min_score=0.15) for one, other in pairs
+        )
+        return Outcome("OKS", 100.0, 100 * _kept(before, after, files))
     folder, count = files[0].parent, len(files)
     ap = [
-        100 * evaluate(each, annotations, folder, height=height, limit=count)[0]["AP"]
-        for each in (before, after)
+        100 * evaluate(one, annotations, folder, person=other, height=height, limit=count)[0]["AP"]
+        for one, other in pairs
     ]
     return Outcome("AP", *ap)
 
 
-def _kept(before: Runtime, after: Runtime, files: Iterable[Path], height: int | None) -> float:
+def _kept(before: Estimator, after: Estimator, files: Iterable[Path]) -> float:
     """The mean OKS between the poses of `before` and the best-fitting ones of `after`; 0 for whom
     it misses, 1 if there is nobody."""
-    estimates = [Estimator(each, height=height, min_score=0.15) for each in (before, after)]
     kept = []
     for file in files:
-        truth, found = (estimate(read_picture(file)) for estimate in estimates)
+        truth, found = (estimate(read_picture(file)) for estimate in (before, after))
         for pose in truth:
             left, top, right, bottom = pose.box
             area = max((right - left) * (bottom - top) * 0.5, 1.0)
@@ -174,14 +203,15 @@ def _kept(before: Runtime, after: Runtime, files: Iterable[Path], height: int | 
     return float(np.mean(kept)) if kept else 1.0
 
 
-def _worst(model: Path, image: Image, count: int = 5) -> str:
-    errors = sorted(layer_errors(model, image).items(), key=lambda each: -each[1])
+def _worst(model: Path, given: Given, count: int = 5) -> str:
+    errors = sorted(layer_errors(model, *given).items(), key=lambda each: -each[1])
     return ", ".join(f"{name} ({error:.0%})" for name, error in errors[:count])
 
 
-def layer_errors(model: Path, image: Image) -> dict[str, float]:
+def layer_errors(model: Path, *given: NDArray[Any]) -> dict[str, float]:
     """For each convolution of a float model how much of what it is given, on an input (1, h, w, 3),
-    256 steps over its range do not keep: the mean over channels of 1 - r^2.
+    256 steps over its range do not keep: the mean over channels of 1 - r^2. A network for crops
+    gets several of them, and what was found.
 
     From the float model alone: OpenVINO computes an int8 model wrongly once inner outputs are
     asked for (docs/log.md).
@@ -195,7 +225,7 @@ def layer_errors(model: Path, image: Image) -> dict[str, float]:
         op.input_value(0).get_tensor().add_names({f"into {op.get_friendly_name()}"})
     network.add_outputs([op.input_value(0) for op in layers])
     compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = compiled(image)
+    results = compiled(given)
     names = [op.get_friendly_name() for op in layers]
     return {name: _lost(results[f"into {name}"][0]) for name in names}
 
