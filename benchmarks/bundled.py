@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--model", type=Path, help="model file; the bundled one if absent")
     parser.add_argument("--checkpoint", type=Path, default=MODELS / "limbwise.safetensors")
-    parser.add_argument("--person", type=Path, default=BUNDLED_PERSON_CHECKPOINT)
+    parser.add_argument("--person", type=Path, help="checkpoint; the bundled one if absent")
     parser.add_argument("--log", type=Path, nargs="*", help="log.jsonl of training runs")
     parser.add_argument("--pictures", action="store_true")
     parser.add_argument("--rounds", type=int, default=30)
@@ -51,7 +51,7 @@ def main() -> None:
     print(machine())
     ours = load_checkpoint(flags.checkpoint)
     ancestor = load_checkpoint(reference / "lightweight-openpose.pth")
-    person = load_checkpoint(flags.person)
+    person = load_checkpoint(flags.person or BUNDLED_PERSON_CHECKPOINT)
     price({"limbwise": ours, "ancestor": ancestor}, person)
     times(flags.model, flags.person, reference / "lightweight-openpose.pth", flags.rounds)
     detections = accuracy(flags.model, flags.person, val, (ours, person))
@@ -99,7 +99,7 @@ def parameters(made: Checkpoint) -> float:
     return sum(value.numel() for value in made.network.parameters()) / 1e6
 
 
-def times(model: Path | None, person: Path, ancestor: Path, rounds: int) -> None:
+def times(model: Path | None, person: Path | None, ancestor: Path, rounds: int) -> None:
     """The networks alone in OpenVINO, in turns."""
     for precision in ("f32", "fast"):
         for height, width in ((256, 456), (368, 496)):
@@ -112,7 +112,7 @@ def times(model: Path | None, person: Path, ancestor: Path, rounds: int) -> None
                     image[0], 0, -height % multiple, 0, -width % multiple, cv2.BORDER_CONSTANT
                 )
                 jobs[name] = partial(runtime, fitted[None])
-            crops = load_pair(model, person=person, precision=precision, threads=1)[1]
+            crops = load_pair(model, person=person or True, precision=precision, threads=1)[1]
             for people in (1, 4):
                 jobs[f"second look, {people}"] = partial(crops, *somebody(crops, people))
             timings = interleaved(jobs, rounds)
@@ -133,12 +133,12 @@ def somebody(crops: Runtime, people: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def accuracy(
-    model: Path | None, person: Path, val: Path, networks: tuple[Checkpoint, Checkpoint]
+    model: Path | None, person: Path | None, val: Path, networks: tuple[Checkpoint, Checkpoint]
 ) -> list[dict[str, Any]]:
     """AP by input height, with and without the second look; the detections with it at 368."""
     labels = read_labels(val / "annotations.json")
     ids = [entry["id"] for entry in labels["images"]]
-    runtime, again = load_pair(model, person=person, precision="f32")
+    runtime, again = load_pair(model, person=person or True, precision="f32")
     first, second = networks
     each = gmacs(second, *second.description.crop)
     print(f"\nAP on {len(ids)} pictures, single scale, no flip, f32 (interval: 90 % bootstrap):")
@@ -165,7 +165,7 @@ def accuracy(
 
 
 def as_fast(val: Path) -> None:
-    """AP of the files that `fast` runs: the first look in int8, the second in what is fastest."""
+    """AP of the files that `fast` runs where the CPU computes int8."""
     runtime, person = load_pair(precision="int8")
     for height, looks in product((256, 368, 544), (1, 2)):
         found, _ = evaluate(

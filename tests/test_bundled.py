@@ -9,6 +9,7 @@ from limbwise.estimator import (
     BUNDLED_INT8,
     BUNDLED_PERSON,
     BUNDLED_PERSON_CHECKPOINT,
+    BUNDLED_PERSON_INT8,
     load,
 )
 from limbwise.pose import oks
@@ -39,7 +40,8 @@ def test_the_two_people_of_the_sample_are_found_alike(runtime, precision, two_pe
 
 def test_its_files_are_small_enough_for_every_wheel() -> None:
     for path in (BUNDLED, BUNDLED_INT8, BUNDLED_INT8.with_suffix(".bin"), BUNDLED_CHECKPOINT,
-                 BUNDLED_PERSON, BUNDLED_PERSON_CHECKPOINT):  # fmt: skip
+                 BUNDLED_PERSON, BUNDLED_PERSON_INT8, BUNDLED_PERSON_INT8.with_suffix(".bin"),
+                 BUNDLED_PERSON_CHECKPOINT):  # fmt: skip
         assert path.stat().st_size < 10e6, path.name
 
 
@@ -56,6 +58,11 @@ def test_the_second_look_is_taken_unless_it_is_left_out(picture: np.ndarray) -> 
         left, top, right, bottom = first.box
         assert 0 < np.median(away) < 0.05 * max(right - left, bottom - top)
         assert again.found.sum() >= first.found.sum()
+
+
+def test_both_looks_are_taken_in_int8_where_that_is_asked_for() -> None:
+    pair = load(precision="int8")
+    assert all(each.label.startswith("openvino int8") for each in (pair.runtime, pair.person))
 
 
 def test_training_goes_on_from_it() -> None:

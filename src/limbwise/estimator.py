@@ -20,6 +20,7 @@ BUNDLED = MODELS / "limbwise.onnx"
 BUNDLED_INT8 = MODELS / "limbwise-int8.xml"
 BUNDLED_CHECKPOINT = MODELS / "limbwise.safetensors"
 BUNDLED_PERSON = MODELS / "limbwise-person.onnx"
+BUNDLED_PERSON_INT8 = MODELS / "limbwise-person-int8.xml"
 BUNDLED_PERSON_CHECKPOINT = MODELS / "limbwise-person.safetensors"
 SAMPLE = MODELS / "sample.jpg"  # two people side by side
 
@@ -138,12 +139,8 @@ def load_pair(
         raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
 
     first = started(model_file(model, runtime, precision))
-    again = person_file(person, model, runtime)
-    if again is None:
-        return first, None
-    if precision == "int8":
-        precision = "fast"  # crops are not quantised
-    return first, started(again)
+    again = person_file(person, model, runtime, precision)
+    return first, started(again) if again else None
 
 
 def model_file(
@@ -152,18 +149,22 @@ def model_file(
     """The file that `load` would take; BadInput if it is missing or of another kind."""
     if model is None and not BUNDLED.is_file():
         raise BadInput("this version brings no model of its own yet: name a model file")
-    return _checked(Path(model or _bundled(runtime, precision)))
+    files = BUNDLED, BUNDLED_INT8, BUNDLED_CHECKPOINT
+    return _checked(Path(model or _bundled(files, runtime, precision)))
 
 
 def person_file(
-    person: str | Path | bool | None, model: str | Path | None = None, runtime: str = "openvino"
+    person: str | Path | bool | None,
+    model: str | Path | None = None,
+    runtime: str = "openvino",
+    precision: str = "fast",
 ) -> Path | None:
     """The file of the second look that `load` would take, if any; BadInput as in `model_file`."""
     if person is None:
         person = model is None and BUNDLED_PERSON.is_file()
     if isinstance(person, bool):
-        bundled = BUNDLED_PERSON_CHECKPOINT if runtime == "torch" else BUNDLED_PERSON
-        return _checked(bundled) if person else None
+        files = BUNDLED_PERSON, BUNDLED_PERSON_INT8, BUNDLED_PERSON_CHECKPOINT
+        return _checked(_bundled(files, runtime, precision)) if person else None
     return _checked(Path(person))
 
 
@@ -177,10 +178,11 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def _bundled(runtime: str, precision: str) -> Path:
-    """Which of the bundled model's files."""
+def _bundled(files: tuple[Path, Path, Path], runtime: str, precision: str) -> Path:
+    """Which of a bundled model's files: ONNX, int8 or the checkpoint."""
+    plain, quantised, checkpoint = files
     if runtime == "torch":
-        return BUNDLED_CHECKPOINT
+        return checkpoint
     if precision == "fast" and runtime == "openvino":
-        precision = runtimes.best_precision(runtimes.capabilities(), BUNDLED_INT8.is_file())
-    return BUNDLED_INT8 if precision == "int8" else BUNDLED
+        precision = runtimes.best_precision(runtimes.capabilities(), quantised.is_file())
+    return quantised if precision == "int8" else plain

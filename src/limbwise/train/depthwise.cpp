@@ -4,8 +4,10 @@
 // lie widened to float and padded with zeros in the first cache, so that inner loops have no
 // branches; a row of the weight, or of its gradient, stays in registers while they go by.
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <algorithm>
