@@ -69,4 +69,4 @@ def test_training_goes_on_from_it() -> None:
     made = begin("limbwise", "bundled", TRAINED, 64, {})
     assert made.description.skeleton == TRAINED
     second = begin("limbwise-person", "bundled", TRAINED, None, {})
-    assert (second.description.name, second.description.crop) == ("limbwise-person", (128, 96))
+    assert (second.description.name, second.description.crop) == ("limbwise-person", (160, 120))

@@ -57,7 +57,7 @@ def train(
     warmup: Annotated[int, typer.Option(min=0, help="Steps to the full learning rate.")] = 500,
     ema: Annotated[float, typer.Option(min=0.0, max=1.0, help="Decay of the average.")] = 0.9995,
     size: Annotated[
-        int | None, typer.Option(min=32, help="Height of the crops; 368, of one person 128.")
+        int | None, typer.Option(min=32, help="Height of the crops; 368, of one person 160.")
     ] = None,
     augment: Annotated[
         list[str] | None,

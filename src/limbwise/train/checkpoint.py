@@ -60,7 +60,7 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
     if name not in NETWORKS:
         raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
     options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
-    height = height or (128 if name == "limbwise-person" else 368)
+    height = height or (160 if name == "limbwise-person" else 368)
     if name == "limbwise-person":
         skeleton = replace(skeleton, limbs=())
         del options["limbs"]

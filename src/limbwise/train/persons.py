@@ -122,9 +122,9 @@ def _crop_of(
     high = xy.masked_fill(~seen[..., None], -math.inf).amax(dim=1)
     share = box_share(seen.sum(dim=1) / seen.shape[1])
     extent = ((high - low) / output).amax(dim=1).clamp(min=LEAST)
-    wobble = torch.exp(dice.uniform(-0.15, 0.15, len(xy)))
+    wobble = torch.exp(dice.uniform(-0.3, 0.3, len(xy)))
     zoom = (extent / share * wobble)[:, None]
-    middle = (low + high) / 2 + 0.05 * output * zoom * dice.uniform(-1, 1, len(xy), 2)
+    middle = (low + high) / 2 + 0.08 * output * zoom * dice.uniform(-1, 1, len(xy), 2)
     linear = zoom[:, :, None] * turned(plane, settings, dice)
     corner = middle - times(linear, (output - 1) / 2)
     return torch.cat([linear, corner[..., None]], dim=2)

@@ -78,7 +78,7 @@ def train(
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
     `init` as in `begin`; crops are `size` pixels square (of one person, three quarters as wide;
-    None: as usual, 368 and 128); `options` go to the network's constructor,
+    None: as usual, 368 and 160); `options` go to the network's constructor,
     `recipe` to `Recipe`; a `teacher` is any model file with these keypoints, `found` are
     COCO results of a first look, for a network of the second (first_look.py). BadInput if files are
     missing or do not fit together.
