@@ -12,7 +12,6 @@ from limbwise.train import export as module
 from limbwise.train.checkpoint import build, save
 from limbwise.train.export import export
 from limbwise.train.lightweight_openpose import LightweightOpenPose
-from limbwise.train.quantise import quantise
 from limbwise.train.run import TRAINED
 
 
@@ -90,8 +89,3 @@ def test_a_network_for_crops_says_the_same_everywhere(ending, person, tmp_path) 
             assert one.heatmaps == pytest.approx(other.heatmaps, abs=1e-3)
         unlike = pytorch(crops, np.zeros_like(found))
         assert abs(unlike[0].heatmaps - truth[0].heatmaps).max() > 1e-5  # what is told counts
-
-
-def test_a_network_for_crops_is_not_quantised(person, tmp_path) -> None:
-    with pytest.raises(BadInput, match="crops of one person"):
-        quantise(person, tmp_path / "a.xml", tmp_path)
