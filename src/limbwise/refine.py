@@ -24,6 +24,7 @@ from .view import Image, View, cut
 Floats = NDArray[np.float32]
 
 LEAST = 0.05  # pixels of the picture per pixel of a crop: what is smaller is not enlarged further
+SIGMA = 4.0  # of the Gaussians that a network of the second look learns, in pixels of a crop
 _AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
 
 
@@ -52,7 +53,11 @@ def refine(
         return []
     pictures, told, views = crops(image, poses, runtime.description.crop)
     said = runtime(pictures, told if tell else np.zeros_like(told))
-    cells, heights = tops(np.stack([fields.heatmaps for fields in said]))
+    heatmaps = np.stack([fields.heatmaps for fields in said])
+    heights = heatmaps.max(axis=(2, 3))
+    spread = np.array([_spread(p.moved(v.there)) for p, v in zip(poses, views, strict=True)])
+    sigmas = 2 * spread[:, None] * np.asarray(runtime.description.skeleton.sigmas)
+    cells, _ = tops(expected_oks(heatmaps, sigmas / said[0].stride, SIGMA / said[0].stride))
     seen = []
     for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
         confidence = np.where(heights[n] < weak, 0, heights[n].clip(0, 1)).astype(np.float32)
@@ -71,6 +76,38 @@ def crops(
     pictures = np.stack([cut(image, view, size) for view in views])
     told = np.stack([_told(*both) for both in zip(poses, views, strict=True)])
     return pictures, told, views
+
+
+def expected_oks(heatmaps: Floats, sigmas: NDArray[np.floating], drawn: float) -> Floats:
+    """Heatmaps (N, K, h, w) to what OKS a keypoint put at each cell may expect.
+
+    A network that learnt Gaussians of a sigma of `drawn` cells says how likely the keypoint is
+    where, blurred by these; OKS is a Gaussian too, of `sigmas` (N, K) cells, and what it comes to
+    at a place, on average over where the keypoint may be, is that blurred by the rest. So the
+    highest place is not the likeliest but the one that is right or nearly right most often.
+    """
+    wide = np.maximum(sigmas, drawn)
+    rest = np.sqrt(np.maximum(wide**2 - drawn**2, 1e-4))[..., None].astype(np.float32)
+    across, down = (_blur(rest, count) for count in (heatmaps.shape[3], heatmaps.shape[2]))
+    gain = np.square(wide / drawn)[..., None, None].astype(np.float32)
+    blurred: Floats = down @ heatmaps @ across * gain
+    return blurred
+
+
+def _blur(sigma: Floats, count: int) -> Floats:
+    """(N, K, count, count), symmetric: a row of `count` cells blurred by `sigma` (N, K, 1)."""
+    away = np.arange(count, dtype=np.float32)
+    height = np.exp(-np.square(away / sigma) / 2)
+    height /= 2 * height.sum(axis=2, keepdims=True) - 1
+    steps = np.abs(away[:, None] - away).astype(np.intp)
+    blur: Floats = height[..., steps]
+    return blur
+
+
+def _spread(pose: Pose) -> float:
+    """The root of a person's area, in pixels."""
+    left, top, right, bottom = pose.box
+    return float(np.sqrt(_AREA * (right - left) * (bottom - top)))
 
 
 def check_pair(first: Description, person: Description) -> None:
@@ -108,8 +145,6 @@ def distinct(poses: Sequence[Pose], same: float) -> list[Pose]:
     """Best first, without those who are more than `same` (OKS) like somebody better."""
     kept: list[Pose] = []
     for pose in sorted(poses, key=lambda pose: -pose.score):
-        left, top, right, bottom = pose.box
-        area = (right - left) * (bottom - top) * _AREA
-        if pose.found.any() and oks(pose, kept, area).max(initial=0) <= same:
+        if pose.found.any() and oks(pose, kept, _spread(pose) ** 2).max(initial=0) <= same:
             kept.append(pose)
     return kept

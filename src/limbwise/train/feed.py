@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import BadInput
+from ..refine import SIGMA as PERSON_SIGMA
 from ..runtime import Runtime
 from ..skeleton import Skeleton
 from . import targets
@@ -26,7 +27,7 @@ from .dice import Augment
 from .labels import SURE, Labels
 from .loop import Inputs, Sampler
 from .loss import Targets
-from .persons import PERSON_SIGMA, person_crops
+from .persons import person_crops
 from .pictures import load_pictures, memory
 from .samples import Samples, Size, resized, samples
 

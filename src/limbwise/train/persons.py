@@ -19,7 +19,6 @@ from .paint import drawn, look_of
 from .samples import Samples, Size
 from .weights import in_crop
 
-PERSON_SIGMA = 4.0  # of the targets, in pixels of the crop
 _UNLABELLED = 0.1  # what a keypoint counts that nobody labelled: mostly it is out of sight
 # Errors of the bundled model's first look on held-out pictures, in OKS sigmas of the keypoint: half
 # of them below 0.6, a tenth above 2.6, one in a hundred above 8.5 (docs/log.md).
