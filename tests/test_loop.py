@@ -59,6 +59,16 @@ def test_the_loss_falls(tmp_path) -> None:
     assert said[-1]["total"] < 0.95 * said[0]["total"]
 
 
+def test_amp_is_left_out_where_bf16_would_be_imitated(tmp_path, monkeypatch) -> None:
+    losses = {}
+    for can in (True, False):
+        monkeypatch.setattr("limbwise.train.loop.computes_bf16", lambda device, can=can: can)
+        losses[can] = figures(started(tmp_path / str(can), amp=True, steps=2))[-1]["total"]
+    plain = figures(started(tmp_path / "plain", steps=2))[-1]["total"]
+    assert losses[False] == plain
+    assert losses[True] != plain
+
+
 def test_a_teacher_is_learnt_from_where_nobody_labelled() -> None:
     nobody = torch.zeros(1, 2, 4, 4)
     targets = Targets(nobody, torch.zeros(1, 1, 2, 4, 4), nobody, nobody[:, :1])

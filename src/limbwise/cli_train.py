@@ -67,7 +67,9 @@ def train(
         Path | None, typer.Option("--sigmas", help="JSON: names of own keypoints to OKS sigmas.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; the best if absent.")] = None,
-    amp: Annotated[bool, typer.Option("--amp", help="Compute in bf16.")] = False,
+    amp: Annotated[
+        bool, typer.Option("--amp", help="Compute in bf16, where the device can.")
+    ] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
     native: Annotated[
         bool, typer.Option("--native", help="On CPUs: compile a faster backward pass (g++, ninja).")

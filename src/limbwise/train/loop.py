@@ -25,7 +25,7 @@ from .checkpoint import Checkpoint
 from .depthwise import accelerate
 from .frozen import fold, freeze
 from .loss import Targets, loss
-from .optimizers import optimizers
+from .optimizers import computes_bf16, optimizers
 
 # What a network is given: pictures (N, 3, H, W) 0..255, and what a first look found if it asks
 Inputs = tuple[Tensor, ...]
@@ -42,7 +42,8 @@ class Recipe:
     (EMA).
 
     `trunk_lr` multiplies the learning rate of pretrained layers; `decay` is the last share of the
-    steps, over which the rate falls; `accumulate` batches make a step;
+    steps, over which the rate falls; `accumulate` batches make a step; `amp` computes in bf16
+    where the device does not merely imitate it (optimizers.py);
     `native` compiles a faster backward pass for CPUs (depthwise.py); `freeze`: the stem and that
     many stages of a pretrained trunk stay as they are, half of a step's time on a CPU;
     every `save_every` steps the run is saved, every `validate_every` the average is measured.
@@ -79,6 +80,7 @@ class Run:
         self.network = made.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizers = optimizers(self.network, recipe)
+        self.amp = recipe.amp and computes_bf16(device)
         self.step = 0
         self.best = -math.inf
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -117,7 +119,7 @@ class Run:
         recipe = self.recipe
         if recipe.freeze:
             freeze(self.network, recipe.freeze)
-            half = torch.bfloat16 if recipe.amp else torch.float32
+            half = torch.bfloat16 if self.amp else torch.float32
             fold(self.network, recipe.freeze, half, compiled=recipe.native)
         if recipe.native:
             accelerate(self.network)
@@ -138,7 +140,7 @@ class Run:
             )
             x = (pictures.to(self.device).float() - self.made.traits.mean) * self.made.traits.scale
             x = x.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.amp):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 outputs = forward(x, *(each.to(self.device) for each in found))
             losses = loss(outputs, targets)
             (losses["total"] / recipe.accumulate).backward()  # type: ignore[no-untyped-call]

@@ -94,7 +94,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """(O, I) to about U V', U S V' being its singular value decomposition: five steps of a quintic
     Newton-Schulz iteration with Jordan's coefficients, that leave singular values in 0.68..1.13."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(_quick(matrix.device))
+    x = matrix.T if tall else matrix
+    x = x.bfloat16() if computes_bf16(matrix.device) else x.float()
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(5):
         gram = x @ x.T
@@ -104,7 +105,6 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return (x.T if tall else x).to(matrix.dtype)
 
 
-def _quick(device: torch.device) -> torch.dtype:
-    """bf16, where the device does not merely imitate it."""
-    here = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if here else torch.float32
+def computes_bf16(device: torch.device) -> bool:
+    """False for CPUs that only imitate it, several times slower than float32."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
