@@ -135,6 +135,18 @@ def test_what_shows_nothing_is_not_found() -> None:
     assert found.confidence[:2].min() > 0.8
 
 
+@pytest.mark.parametrize(("sigma", "found"), [(0.1, True), (0.01, False)])
+def test_a_faint_keypoint_is_found_where_oks_is_wide(sigma: float, found: bool) -> None:
+    truth = np.array([[40.0, 40], [100, 50], [60, 110]])
+    runtime = seeing_lights()
+    eyes = replace(LIGHTS, sigmas=(sigma,) * 3)
+    runtime = replace(runtime, description=replace(runtime.description, skeleton=eyes))
+    faint = (lit((200, 200), truth, 5) * 0.2).astype(np.uint8)
+    seen = refine(faint, [replace(pose(truth), skeleton=eyes)], runtime)
+    assert [each.found.all() for each in seen] == [True] * found
+    assert all(each.confidence.max() < 0.25 for each in seen)
+
+
 def test_nobody_costs_nothing_and_only_the_best_are_looked_at() -> None:
     calls: list[tuple[int, ...]] = []
     image = np.zeros((200, 200, 3), np.uint8)

@@ -34,16 +34,17 @@ def refine(
     runtime: Runtime,
     *,
     most: int = 30,
-    weak: float = 0.2,
+    least: float = 0.3,
     same: float = 0.7,
     tell: bool = True,
 ) -> list[Pose]:
     """Poses in an image (H, W, 3) to the same people seen again, in its pixels, best first.
 
-    The `most` best are looked at, the others stay as they are. A keypoint of less confidence than
-    `weak` is not found; of two poses more alike than `same` (OKS) the better is kept. Scores stay:
-    the first look's order people better than anything the second adds (docs/log.md). Without `tell`
-    the network learns from the poses only where the people are. ValueError if it takes no crops.
+    The `most` best are looked at, the others stay as they are. A keypoint is put where it may
+    expect most of OKS, and not found if that is less than `least`; its confidence is the heatmap's
+    height. Of two poses more alike than `same` (OKS) the better is kept. Scores stay: the first
+    look's order people better than anything the second adds (docs/log.md). Without `tell` the
+    network learns from the poses only where the people are. ValueError if it takes no crops.
     """
     if runtime.description.crop is None:
         raise ValueError(f"{runtime.description.name} looks at whole pictures")
@@ -57,10 +58,10 @@ def refine(
     heights = heatmaps.max(axis=(2, 3))
     spread = np.array([_spread(p.moved(v.there)) for p, v in zip(poses, views, strict=True)])
     sigmas = 2 * spread[:, None] * np.asarray(runtime.description.skeleton.sigmas)
-    cells, _ = tops(expected_oks(heatmaps, sigmas / said[0].stride, SIGMA / said[0].stride))
+    cells, hopes = tops(expected_oks(heatmaps, sigmas / said[0].stride, SIGMA / said[0].stride))
     seen = []
     for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
-        confidence = np.where(heights[n] < weak, 0, heights[n].clip(0, 1)).astype(np.float32)
+        confidence = np.where(hopes[n] < least, 0, heights[n].clip(0, 1)).astype(np.float32)
         xy = view.back(said[n].pixels(cells[n]))
         xy[confidence == 0] = np.nan
         seen.append(replace(pose, xy=xy, confidence=confidence))
