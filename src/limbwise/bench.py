@@ -52,15 +52,20 @@ class Row:
     stages: dict[str, Timing]
 
 
+# What makes networks quick on x86, as /proc/cpuinfo calls it
+_WIDE = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
+
+
 def machine() -> str:
-    """Processor, cores and operating system, for figures that are to be compared."""
+    """Processor, what it computes networks with, cores and operating system, for figures that are
+    to be compared."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        models = [
-            line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = models[0].partition(":")[2].strip() if models else name
+        said = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+        facts = {key.strip(): value.strip() for key, value in said.items()}
+        wide = [each for each in _WIDE if each in facts.get("flags", "").split()]
+        name = " ".join([facts.get("model name", name), *[f"({', '.join(wide)})"] * bool(wide)])
     return (
         f"{name}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     )
