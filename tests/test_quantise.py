@@ -17,7 +17,7 @@ from limbwise.picture import read_picture
 from limbwise.refine import crops
 from limbwise.train.export import to_onnx
 from limbwise.train.lightweight_openpose import LightweightOpenPose
-from limbwise.train.quantise import CONVOLUTIONS, _lost, layer_errors, quantise
+from limbwise.train.quantise import CONVOLUTIONS, Outcome, _lost, layer_errors, quantise
 from limbwise.view import fit
 
 pytest.importorskip("nncf")
@@ -66,6 +66,25 @@ def _constant(op) -> str:
     while op.get_type_name() != "Constant":
         op = op.input_value(0).get_node()
     return op.get_element_type().get_type_name()
+
+
+@pytest.mark.parametrize(
+    ("measure", "after", "kept"),
+    [("AP", 39.6, True), ("AP", 39.4, False), ("OKS", 26.0, True), ("OKS", 24.0, False)],
+)
+def test_half_a_point_of_ap_or_fifteen_of_oks_may_go(
+    measure, after, kept, checkpoint, photos, tmp_path, monkeypatch
+) -> None:
+    module = "limbwise.train.quantise."
+    monkeypatch.setattr(module + "_write", lambda plain, _, path: path.write_bytes(plain))
+    monkeypatch.setattr(module + "_measured", lambda *_: Outcome(measure, 40.0, after))
+    out = tmp_path / "a.onnx"
+    if kept:
+        quantise(checkpoint, out, photos, height=128)
+    else:
+        with pytest.raises(BadInput, match="more than"):
+            quantise(checkpoint, out, photos, height=128)
+    assert out.is_file() == kept
 
 
 def test_a_loss_of_people_is_refused_and_the_layers_are_named(checkpoint, photos, tmp_path, capsys):
