@@ -236,9 +236,8 @@ def export(
         typer.Option("--model", help="For --int8 of a second look: what finds the people in them."),
     ] = None,
     max_drop: Annotated[
-        float | None,
-        typer.Option("--max-drop", help="What int8 may cost: 0.5 AP, else 15 per cent of OKS."),
-    ] = None,
+        float, typer.Option("--max-drop", help="What int8 may cost, in per cent of AP or OKS.")
+    ] = 0.5,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures for --int8.")] = 300,
 ) -> None:
     """Write CHECKPOINT as a model file that runs without PyTorch."""

@@ -82,7 +82,10 @@ class PointwiseMuon(torch.optim.Optimizer):
 
     def _change(self, weight: Tensor, group: Group) -> None:
         gradient, momentum = weight.grad.flatten(1), group["momentum"]  # type: ignore[union-attr]
-        mean = self.state[weight].setdefault("mean", torch.zeros_like(gradient))
+        state = self.state[weight]
+        if "mean" not in state:
+            state["mean"] = torch.zeros_like(gradient)
+        mean = state["mean"]
         mean.lerp_(gradient, 1 - momentum)
         way = orthogonal(gradient.lerp(mean, momentum))
         weight.mul_(1 - group["lr"] * group["weight_decay"])

@@ -34,9 +34,6 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 Given = tuple[NDArray[Any], ...]  # what a network takes at once, an array for each of its inputs
-# In per cent. Networks that keep their AP within 0.5 move their own poses by 3 (ancestor's, the
-# bundled second look) to 12 (the bundled first look, which is often unsure): docs/log.md.
-_MAX_DROP = {"AP": 0.5, "OKS": 15.0}
 _PEOPLE = 6  # of a picture that a network for crops learns its ranges from
 
 
@@ -60,7 +57,7 @@ def quantise(
     annotations: str | Path | None = None,
     *,
     first: Runtime | None = None,
-    max_drop: float | None = None,
+    max_drop: float = 0.5,
     height: int | None = None,
     limit: int = 300,
 ) -> Outcome:
@@ -69,8 +66,8 @@ def quantise(
     `calibration` is a folder of pictures, of which the first `limit` count; with `annotations` of
     them AP is measured, else how well the float network's poses are kept. A network for crops of
     one person gets those whom `first` (the bundled model if None) finds at the input `height`.
-    BadInput, and nothing written, if the drop is more than `max_drop` per cent (None: 0.5 of AP, 15
-    of OKS): then it names the layers that hurt most.
+    BadInput, and nothing written, if the drop is more than `max_drop` per cent: then it names the
+    layers that hurt most.
     """
     out = Path(out)
     if out.suffix not in (".onnx", ".xml"):
@@ -96,11 +93,12 @@ def quantise(
                 raise BadInput(f"nobody is found in the pictures of {calibration}")
             _write(plain, inputs, path)
             outcome = _measured((before, _runtime(path)), files, annotations, first, height)
-            most = _MAX_DROP[outcome.measure] if max_drop is None else max_drop
-            if not outcome.drop <= most:
+            if not outcome.drop <= max_drop:
+                labels = "" if annotations else "; AP, with --annotations, often stays"
                 raise BadInput(
                     f"{out} was not written: int8 takes {outcome.drop:.2f} {outcome.measure}, more "
-                    f"than {most:g}; least is kept before {_worst(float_path, inputs[0])}"
+                    f"than {max_drop:g}{labels}; least is kept before "
+                    f"{_worst(float_path, inputs[0])}"
                 )
         finally:
             float_path.unlink(missing_ok=True)
@@ -183,8 +181,7 @@ def _measured(
     pairs = [(first, each) if first else (each, None) for each in both]
     if annotations is None:
         before, after = (
-            Estimator(one, person=other, height=height, min_score=least)
-            for (one, other), least in zip(pairs, (0.15, 0.0), strict=True)
+            Estimator(one, person=other, height=height, min_score=0.15) for one, other in pairs
         )
         return Outcome("OKS", 100.0, 100 * _kept(before, after, files))
     folder, count = files[0].parent, len(files)
@@ -196,8 +193,8 @@ def _measured(
 
 
 def _kept(before: Estimator, after: Estimator, files: Iterable[Path]) -> float:
-    """The mean OKS between the poses of `before` and the best-fitting ones of `after`, which may be
-    less sure of them; 0 for whom it misses, 1 if there is nobody."""
+    """The mean OKS between the poses of `before` and the best-fitting ones of `after`; 0 for whom
+    it misses, 1 if there is nobody."""
     kept = []
     for file in files:
         truth, found = (estimate(read_picture(file)) for estimate in (before, after))
