@@ -26,7 +26,7 @@ test: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 

@@ -4,6 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
+# Tests run on two cores at once; threads that wait for each other on the same cores take minutes.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

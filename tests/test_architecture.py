@@ -45,7 +45,7 @@ MAY = {
     "stream": {"workers", "guard", "estimator", "track", "picture", "writers"} | BASE,
     "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "description",
               "draw", "picture", "view", "writers"} | BASE,
-    "train": {"train", "decode", "refine", "fields", "description", "runtime", "estimator",
+    "train": {"train", "cache", "decode", "refine", "fields", "description", "runtime", "estimator",
               "writers"} | TYPES | READING | BASE,
 }  # fmt: skip
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",

@@ -1,9 +1,12 @@
 """The compiled backward pass gives PyTorch's gradients."""
 
+import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,8 +17,7 @@ from limbwise.train import depthwise
 from limbwise.train.checkpoint import build
 from limbwise.train.depthwise import accelerate
 
-pytest.importorskip("ninja")
-if not shutil.which("g++"):
+if not shutil.which("c++"):
     pytest.skip("no C++ compiler is here", allow_module_level=True)
 
 
@@ -65,11 +67,11 @@ def two_threads():
 @pytest.mark.skipif(sys.platform != "linux", reason="compiled without OpenMP")
 def test_all_threads_take_part(two_threads) -> None:
     x = torch.randn(4, 64, 96, 96).contiguous(memory_format=torch.channels_last)
-    backward, weight = depthwise._native(), torch.randn(64, 1, 7, 7)
-    backward(x, x, weight, 1)
+    weight = torch.randn(64, 1, 7, 7)
+    depthwise._backward(x, x, weight, 1)
     everybody, mine = time.process_time(), time.thread_time()
     for _ in range(5):
-        backward(x, x, weight, 1)
+        depthwise._backward(x, x, weight, 1)
     everybody, mine = time.process_time() - everybody, time.thread_time() - mine
     assert everybody - mine > 0.5 * mine
 
@@ -84,15 +86,47 @@ def test_what_it_cannot_do_is_left_alone() -> None:
     assert accelerate(nn.ModuleList(others)) == 0
 
 
-def test_a_machine_that_cannot_compile_is_told_what_is_missing(monkeypatch) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("Ninja is required to load C++ extensions")
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [("nothing-like-it", "No such file"), ("c++ --no-such-flag", "no-such-flag")],
+)
+def test_a_machine_that_cannot_compile_is_told_why(monkeypatch, tmp_path, compiler, said) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(BadInput, match=f"--native needs a C[+][+] compiler: .*{said}"):
+        depthwise._load(tmp_path / "kernel.so")
+    assert list(tmp_path.iterdir()) == []
 
-    monkeypatch.setattr("torch.utils.cpp_extension.load", fails)
+
+def test_it_is_compiled_once(monkeypatch) -> None:
+    accelerate(nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False))
+    [kept] = Path(os.environ["LIMBWISE_CACHE"]).glob("depthwise-*.so")
+    monkeypatch.setattr(depthwise, "_compile", None)
     depthwise._native.cache_clear()
-    with pytest.raises(BadInput, match=r"--native needs a C\+\+ compiler and ninja"):
-        accelerate(nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False))
+    depthwise._native()
+    monkeypatch.setenv("CXX", "clang++")
+    assert depthwise._key() not in kept.name
+
+
+def test_where_nothing_is_kept_it_is_compiled_each_time(monkeypatch) -> None:
+    monkeypatch.setenv("LIMBWISE_CACHE", "")
     depthwise._native.cache_clear()
+    assert depthwise._native()
+    depthwise._native.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compiled without OpenMP")
+def test_pytorch_and_the_kernel_share_their_threads() -> None:
+    """Two libraries of OpenMP would be two teams, of which one always sleeps."""
+    depthwise._native()
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    loaded = {line.split()[-1] for line in lines if "libgomp" in line}
+    assert len([path for path in loaded if ".libs/" not in path]) == 1  # there another wheel's is
+
+
+def test_the_kernel_leaves_the_process_its_smallest_numbers() -> None:
+    """A library linked with -ffast-math makes them zero for everybody who loads it."""
+    depthwise._native()
+    assert np.float32(1e-40) * np.float32(0.5) > 0
 
 
 def test_limbwises_network_has_them_all() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from limbwise.train.dice import Augment
 from limbwise.train.feed import feed
 from limbwise.train.run import TRAINED, Data, begin, train
 
+NATIVE = shutil.which("c++") is not None
 KITE = ["tail", "left_tip", "right_tip", "head"]
 KITES = Skeleton(
     tuple(KITE),
@@ -75,7 +77,8 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     small = {"width": 0.25, "channels": 32, "blocks": 2}
     train(
         Data([labels], [labels.parent]), tmp_path / "run", lambda step, figures: None,
-        size=64, steps=250, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
+        size=64, steps=250, batch_size=8, lr=1.2e-2, settings=CALM, options=small, ema=0.98,
+        native=NATIVE,
     )  # fmt: skip
     model = tmp_path / "kite.onnx"
     assert exit_code(["export", str(tmp_path / "run" / "last.safetensors"), str(model)]) == 0
@@ -103,7 +106,8 @@ def _second_look(labels: Path, out: Path) -> Path:
     small = {"width": 0.25, "channels": 32, "blocks": 1}
     train(
         Data([labels], [labels.parent]), out, lambda step, figures: None, network="limbwise-person",
-        size=64, steps=150, batch_size=16, lr=8e-3, settings=CALM, options=small, ema=0.98,
+        size=64, steps=80, batch_size=8, lr=1.2e-2, settings=CALM, options=small, ema=0.98,
+        native=NATIVE,
     )  # fmt: skip
     return out / "last.safetensors"
 

@@ -1,5 +1,6 @@
 """Model files in, fields out, whoever computes."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_open_model_zoos_files_give_the_fields_of_their_kind(picture) -> None:
     )
     a, b = plain(inputs)[0].heatmaps, quantised(inputs)[0].heatmaps
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("how", ["openvino", "onnx"])  # PyTorch's networks share their threads
+def test_after_an_answer_no_thread_stays_busy(how, checkpoint) -> None:
+    """Threads that go on waiting actively take the cores from the next network."""
+    run = load(checkpoint, runtime=how, threads=2).runtime
+    inputs = np.zeros((1, 160, 160, 3), np.uint8)
+    run(inputs)
+    busy = []
+    for _ in range(3):
+        run(inputs)
+        began = time.process_time()
+        time.sleep(0.1)
+        busy.append(time.process_time() - began)
+    assert min(busy) < 0.01
 
 
 @pytest.mark.parametrize("how", ["openvino", "onnx", "torch"])

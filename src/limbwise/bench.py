@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -99,24 +99,31 @@ def table(
     rounds: int,
     report: Callable[[BadInput], None],
 ) -> list[Row]:
-    """Every runtime and precision that takes the model, by input height, threads and batch; the
+    """Every runtime and precision that takes the model, by threads, input height and batch; the
     runtimes of one setting in turns."""
-    rows = []
-    for height, count, batch in product(heights, threads, batches):
-        estimates = all_runtimes(model, count, height, report)
-        jobs = {
-            (estimate.runtime.label, name): job
-            for estimate in estimates
-            for name, job in stages(estimate, image, batch).items()
-        }
-        timings = interleaved(jobs, rounds)
-        for estimate in estimates:
-            label = estimate.runtime.label
-            mine = {name: timing for (owner, name), timing in timings.items() if owner == label}
-            mine["network"] = _shared(mine["network"], batch)
-            used = count or os.cpu_count() or 1
-            rows.append(Row(label, estimate.height, used, batch, mine))
+    rows: list[Row] = []
+    for count in threads:
+        loaded = all_runtimes(model, count, report)
+        for height, batch in product(heights, batches):
+            sized = [Estimator(each.runtime, person=each.person, height=height) for each in loaded]
+            rows += _rows(sized, image, count or os.cpu_count() or 1, batch, rounds)
     return rows
+
+
+def _rows(
+    estimates: Sequence[Estimator], image: Image, threads: int, batch: int, rounds: int
+) -> Iterator[Row]:
+    jobs = {
+        (estimate.runtime.label, name): job
+        for estimate in estimates
+        for name, job in stages(estimate, image, batch).items()
+    }
+    timings = interleaved(jobs, rounds)
+    for estimate in estimates:
+        label = estimate.runtime.label
+        mine = {name: timing for (owner, name), timing in timings.items() if owner == label}
+        mine["network"] = _shared(mine["network"], batch)
+        yield Row(label, estimate.height, threads, batch, mine)
 
 
 def _shared(timing: Timing, batch: int) -> Timing:
@@ -252,25 +259,15 @@ def crowds(
 
 
 def all_runtimes(
-    model: Path | None,
-    threads: int | None,
-    height: int | None,
-    report: Callable[[BadInput], None],
+    model: Path | None, threads: int | None, report: Callable[[BadInput], None]
 ) -> list[Estimator]:
     """The model in every runtime and precision that can take it; `report` hears of the others."""
-    wanted = [
-        ("openvino", "fast"),
-        ("openvino", best_precision(capabilities(), quantised=False)),
-        ("openvino", "f32"),
-        ("onnx", "f32"),
-        ("torch", "f32"),
-    ]
+    precisions = "fast", best_precision(capabilities(), quantised=False), "f32"
+    wanted = [("openvino", precision) for precision in dict.fromkeys(precisions)]
     found: dict[str, Estimator] = {}
-    for runtime, precision in wanted:
+    for runtime, precision in [*wanted, ("onnx", "f32"), ("torch", "f32")]:
         try:
-            estimate = load(
-                model, runtime=runtime, precision=precision, threads=threads, height=height
-            )
+            estimate = load(model, runtime=runtime, precision=precision, threads=threads)
         except BadInput as error:
             if not found:
                 raise

@@ -32,7 +32,7 @@ def bench(
 ) -> None:
     """Milliseconds for fit, network, decode, refine, draw and the whole, per runtime, here."""
     from . import bench as timing
-    from .estimator import SAMPLE
+    from .estimator import SAMPLE, load
     from .picture import read_picture
 
     for path in (json_path, plot):
@@ -50,10 +50,10 @@ def bench(
         model, picture, heights=_numbers("--size", size) or [None], rounds=rounds, report=report,
         threads=_numbers("--threads", threads) or [None], batches=_numbers("--batch", batch) or [1],
     )  # fmt: skip
-    stdout = Console(highlight=False, width=max(Console().width, 140))
-    stdout.print(_table(f"{timing.machine()}: ms, least / median / p99 of {rounds}", rows))
-    first = timing.all_runtimes(model, None, rows[0].height, lambda error: None)[0]
-    crowds = timing.crowds(first, picture, (1, 2, 4, 8, 16), rounds)
+    stdout = Console(highlight=False, width=max(Console().width, 160))
+    stdout.print(_table(f"{timing.machine()}: ms, least/median/p99 of {rounds}", rows))
+    one = load(model, height=rows[0].height)
+    crowds = timing.crowds(one, picture, (1, 2, 4, 8, 16), rounds)
     for people, taken in crowds.items():
         stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
     rates: dict[str, float] = {}
@@ -84,12 +84,15 @@ def _numbers(option: str, text: str) -> list[int]:
 def _table(title: str, rows: list[Any]) -> Table:
     table = Table(title=title)
     for column in ("runtime", "height", "threads", "batch", *rows[0].stages):
-        first = column == "runtime"
-        table.add_column(column, justify="left" if first else "right", no_wrap=first)
+        table.add_column(column, justify="left" if column == "runtime" else "right", no_wrap=True)
     for row in rows:
-        cells = [f"{t.least:.1f} / {t.median:.1f} / {t.late:.1f}" for t in row.stages.values()]
+        cells = ["/".join(map(_short, (t.least, t.median, t.late))) for t in row.stages.values()]
         table.add_row(row.runtime, str(row.height), str(row.threads), str(row.batch), *cells)
     return table
+
+
+def _short(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
 
 
 def _save(path: Path, picture: Any) -> None:

@@ -72,7 +72,10 @@ def train(
     ] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
     native: Annotated[
-        bool, typer.Option("--native", help="On CPUs: compile a faster backward pass (g++, ninja).")
+        bool,
+        typer.Option(
+            "--native", help="On CPUs: compile a faster backward pass (needs a C++ compiler)."
+        ),
     ] = False,
     freeze: Annotated[
         int,

@@ -1,22 +1,20 @@
-// Gradients of depthwise convolutions on a CPU, channels last, 16 channels at a time.
+// Gradients of depthwise convolutions on a CPU, channels last, as many channels at a time as a
+// register holds.
 //
 // PyTorch leaves them to a generic kernel that takes most of a training step. Here K rows at a time
 // lie widened to float and padded with zeros in the first cache, so that inner loops have no
 // branches; a row of the weight, or of its gradient, stays in registers while they go by.
 
-#include <ATen/core/Tensor.h>
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
-#include <torch/library.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <tuple>
 #include <vector>
 
+#ifdef __AVX512F__
 constexpr int LANES = 16;
+#else  // wider vectors than the processor's would not stay in registers
+constexpr int LANES = 8;
+#endif
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
@@ -127,55 +125,32 @@ template <typename Value, int K, int STRIDE>
 void both(const Value* input, const Value* gradient, const float* weight, Value* to, float* sums,
           Shape s) {
     const int64_t blocks = s.channels / LANES;
-    at::parallel_for(0, s.count * blocks, 1, [&](int64_t first, int64_t last) {
-        for (int64_t task = first; task < last; task++) {
-            const int64_t n = task / blocks, c = task % blocks * LANES;
-            const int64_t seen = n * s.height * s.width * s.channels + c;
-            const Value* given = gradient + n * s.rows * s.columns * s.channels + c;
-            weight_gradient<Value, K, STRIDE>(input + seen, given,
-                                              sums + n * K * K * s.channels + c, s);
-            input_gradient<Value, K, STRIDE>(given, weight + c, to + seen, s);
-        }
-    });
+#pragma omp parallel for
+    for (int64_t task = 0; task < s.count * blocks; task++) {
+        const int64_t n = task / blocks, c = task % blocks * LANES;
+        const int64_t seen = n * s.height * s.width * s.channels + c;
+        const Value* given = gradient + n * s.rows * s.columns * s.channels + c;
+        weight_gradient<Value, K, STRIDE>(input + seen, given, sums + n * K * K * s.channels + c,
+                                          s);
+        input_gradient<Value, K, STRIDE>(given, weight + c, to + seen, s);
+    }
 }
 
 template <typename Value>
-void choose(const Value* input, const Value* gradient, const float* weight, Value* to, float* sums,
+void choose(const void* input, const void* gradient, const float* weight, void* to, float* sums,
             Shape s, int64_t kernel, int64_t stride) {
 #define WHERE(K, S) \
     if (kernel == K && stride == S) \
-        return both<Value, K, S>(input, gradient, weight, to, sums, s);
+        both<Value, K, S>((const Value*)input, (const Value*)gradient, weight, (Value*)to, sums, s);
     WHERE(3, 1) WHERE(3, 2) WHERE(5, 1) WHERE(5, 2) WHERE(7, 1) WHERE(7, 2)
-    TORCH_CHECK(false, "no depthwise kernel of size ", kernel, " and stride ", stride);
 }
 
-// input (N, C, H, W), gradient (N, C, h, w), weight (C, 1, K, K), padding K / 2 -> their gradients
-std::tuple<at::Tensor, at::Tensor> backward(at::Tensor input, at::Tensor gradient,
-                                            at::Tensor weight, int64_t stride) {
-    const int64_t kernel = weight.size(2), channels = input.size(1);
-    TORCH_CHECK(channels % LANES == 0, "channels have to be a multiple of ", LANES);
-    const auto last = at::MemoryFormat::ChannelsLast;
-    input = input.contiguous(last);
-    gradient = gradient.to(input.scalar_type()).contiguous(last);
-    const auto taps = weight.to(at::kFloat).reshape({channels, -1}).t().contiguous();
-    const Shape s{input.size(0),    channels,         input.size(2),
-                  input.size(3),    gradient.size(2), gradient.size(3)};
-    auto sums = at::zeros({s.count, kernel * kernel, channels}, at::kFloat);
-    auto to = at::empty_like(input, last);
-    if (input.scalar_type() == at::kFloat) {
-        choose(input.data_ptr<float>(), gradient.data_ptr<float>(), taps.data_ptr<float>(),
-               to.data_ptr<float>(), sums.data_ptr<float>(), s, kernel, stride);
-    } else {
-        TORCH_CHECK(input.scalar_type() == at::kBFloat16, "float32 or bfloat16 is needed");
-        choose((const uint16_t*)input.data_ptr(), (const uint16_t*)gradient.data_ptr(),
-               taps.data_ptr<float>(), (uint16_t*)to.data_ptr(), sums.data_ptr<float>(), s, kernel,
-               stride);
-    }
-    return {to, sums.sum(0).t().reshape(weight.sizes())};
+// input (N, H, W, C), gradient (N, h, w, C) and to (like input), all in float or all in bfloat16;
+// weight (K * K, C); sums (N, K * K, C), zeros: each image's gradient of the weight; padding K / 2
+extern "C" void depthwise_backward(const void* input, const void* gradient, const float* weight,
+                                   void* to, float* sums, const int64_t* shape, int64_t kernel,
+                                   int64_t stride, int bfloat16) {
+    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
+    (bfloat16 ? choose<uint16_t> : choose<float>)(input, gradient, weight, to, sums, s, kernel,
+                                                  stride);
 }
-
-TORCH_LIBRARY(limbwise, library) {
-    library.def("depthwise_backward(Tensor x, Tensor g, Tensor w, int s) -> (Tensor, Tensor)");
-}
-
-TORCH_LIBRARY_IMPL(limbwise, CPU, library) { library.impl("depthwise_backward", &backward); }

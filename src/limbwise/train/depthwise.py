@@ -1,22 +1,33 @@
 """Depthwise convolutions with a faster backward pass on CPUs, compiled where training runs.
 
 PyTorch's own takes most of a training step on a CPU (docs/log.md, 2026-11-23); the forward pass
-stays PyTorch's. Needs a C++ compiler and ninja; GPUs need none of it.
+stays PyTorch's. Needs a C++ compiler; GPUs need none of it.
 """
 
+import ctypes
+import hashlib
 import os
+import platform
+import shlex
+import subprocess
 import sys
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from ..atomic import replacing
+from ..cache import folder as kept_in
 from ..errors import BadInput
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-LANES = 16  # channels at a time
+LANES = 16  # the most channels that the kernel takes at a time
+FLAGS = ["-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w"]
+if sys.platform == "linux":  # elsewhere it runs in one thread
+    FLAGS.append("-fopenmp")
 
 
 def accelerate(network: nn.Module) -> int:
@@ -66,28 +77,66 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight = _native()(x, gradient, weight, ctx.stride)
+        of_x, of_weight = _backward(x, gradient, weight.float(), ctx.stride)
         return of_x, of_weight.to(weight.dtype), None
+
+
+def _backward(x: Tensor, gradient: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Gradients of x (N, C, H, W) and weight (C, 1, K, K) from the output's (N, C, h, w)."""
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(f"float32 or bfloat16 is needed, not {x.dtype}")
+    x = x.contiguous(memory_format=torch.channels_last)
+    gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
+    taps = weight.flatten(1).t().contiguous()
+    sums = torch.zeros(len(x), *taps.shape)
+    of_x = torch.empty_like(x)
+    shape = (ctypes.c_int64 * 6)(*x.shape, *gradient.shape[2:])
+    tensors = [tensor.data_ptr() for tensor in (x, gradient, taps, of_x, sums)]
+    _native()(*tensors, shape, weight.shape[2], stride, x.dtype == torch.bfloat16)
+    return of_x, sums.sum(0).t().reshape_as(weight)
 
 
 @cache
 def _native() -> Any:
-    """The compiled kernel, from PyTorch's cache of extensions after the first time."""
-    from torch.utils.cpp_extension import load
+    """The compiled kernel, kept for the next start where there is a cache."""
+    folder = kept_in()
+    if folder is None:
+        with TemporaryDirectory() as path:
+            return _load(Path(path) / "kernel.so")
+    return _load(folder / f"depthwise-{_key()}.so")
 
-    beside = str(Path(sys.executable).parent)  # where pip puts ninja
-    os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
-    flags = ["-O3", "-march=native", "-ffast-math"]
-    if sys.platform == "linux":  # without it at::parallel_for runs in one thread
-        flags.append("-fopenmp")
+
+def _load(path: Path) -> Any:
+    """The kernel of a file, compiled first if it is not there; BadInput if it cannot be."""
+    if not path.is_file():
+        with replacing(path) as temporary:
+            _compile(temporary)
+    kernel = ctypes.CDLL(str(path)).depthwise_backward
+    kernel.argtypes = [*[ctypes.c_void_p] * 6, *[ctypes.c_int64] * 2, ctypes.c_int]
+    kernel.restype = None
+    return kernel
+
+
+def _compile(path: Path) -> None:
+    compiler = os.environ.get("CXX") or "c++"
     try:
-        load("limbwise_depthwise", [str(SOURCE)], extra_cflags=flags, is_python_module=False)
-    except (RuntimeError, OSError) as error:
-        raise BadInput(
-            f"--native needs a C++ compiler and ninja (pip install ninja): {_first(error)}"
-        ) from error
-    return torch.ops.limbwise.depthwise_backward
+        command = [*shlex.split(compiler), *FLAGS, str(SOURCE), "-o", str(path)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise BadInput(f"--native needs a C++ compiler: {compiler}: {_first(said)}") from error
 
 
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _key() -> str:
+    """Of what makes one compiled kernel another: its source, the compiler and the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.processor()]
+    can = [line for line in lines if line.startswith(("flags", "Features"))][:1] or lines[:1]
+    parts = [SOURCE.read_text(), platform.platform(), os.environ.get("CXX", ""), *FLAGS, *can]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _first(said: str) -> str:
+    """The first line that says what is wrong."""
+    lines = said.splitlines() or ["it failed"]
+    return next((line for line in lines if "error" in line), lines[0])

@@ -123,6 +123,7 @@ class Run:
             fold(self.network, recipe.freeze, half, compiled=recipe.native)
         if recipe.native:
             accelerate(self.network)
+        self._means, self._weights = _floats(self.average), _floats(self.network)
         if self.processes > 1:
             network = DistributedDataParallel(network)
         return torch.compile(network) if recipe.compile else network  # type: ignore[return-value]
@@ -173,13 +174,7 @@ class Run:
     def _average(self) -> None:
         """The weights' moving average, shorter at the start, so that it forgets the first ones."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - decay)
-            else:
-                mean.copy_(now)
+        torch._foreach_lerp_(self._means, self._weights, 1 - decay)
 
     def _keep(self, validate: Validate | None, report: Report) -> None:
         if self._is_due(self.recipe.save_every):
@@ -229,6 +224,11 @@ class Run:
         except (RuntimeError, KeyError, ValueError, EOFError) as error:
             raise BadInput(f"{path} is not a run of this network") from error
         self.step, self.best = state["step"], state["best"]
+
+
+def _floats(network: nn.Module) -> list[Tensor]:
+    """Its weights and statistics, shared with it, but for the numbers of batches."""
+    return [value for value in network.state_dict().values() if value.is_floating_point()]
 
 
 def join_processes(device: str | None = None) -> torch.device:

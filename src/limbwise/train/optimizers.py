@@ -43,7 +43,7 @@ def optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.Optim
     if matrices:
         made.append(PointwiseMuon(matrices, settings.lr))
     if others:
-        made.append(torch.optim.AdamW(others, lr=settings.lr))
+        made.append(torch.optim.AdamW(others, lr=settings.lr, fused=True))
     return made
 
 
