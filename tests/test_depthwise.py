@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,15 @@ def test_it_is_compiled_once(monkeypatch) -> None:
     depthwise._native()
     monkeypatch.setenv("CXX", "clang++")
     assert depthwise._key() not in kept.name
+
+
+def test_a_damaged_kernel_is_compiled_again(monkeypatch, tmp_path) -> None:
+    accelerate(nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False))
+    [kept] = Path(os.environ["LIMBWISE_CACHE"]).glob("depthwise-*.so")
+    monkeypatch.setattr(depthwise, "_compile", partial(shutil.copy, kept))
+    (tmp_path / "kernel.so").write_bytes(b"no library")
+    assert depthwise._load(tmp_path / "kernel.so")
+    assert (tmp_path / "kernel.so").read_bytes() == kept.read_bytes()
 
 
 def test_where_nothing_is_kept_it_is_compiled_each_time(monkeypatch) -> None:

@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,10 +108,15 @@ def _native() -> Any:
 
 
 def _load(path: Path) -> Any:
-    """The kernel of a file, compiled first if it is not there; BadInput if it cannot be."""
-    if not path.is_file():
-        with replacing(path) as temporary:
-            _compile(temporary)
+    """The kernel of a file, compiled first if it is missing or damaged; BadInput if that fails."""
+    with suppress(OSError):
+        return _open(path)
+    with replacing(path) as temporary:
+        _compile(temporary)
+    return _open(path)
+
+
+def _open(path: Path) -> Any:
     kernel = ctypes.CDLL(str(path)).depthwise_backward
     kernel.argtypes = [*[ctypes.c_void_p] * 6, *[ctypes.c_int64] * 2, ctypes.c_int]
     kernel.restype = None
