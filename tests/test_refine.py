@@ -71,9 +71,13 @@ def test_a_keypoint_goes_where_the_light_is(lights, off, scale, left, top) -> No
         return  # three lights in one place
     image = lit((480, 480), truth, max(4 * extent, 1.5))
     inside = crop_view(first, SIZE).there(truth)
+    away = np.minimum(inside, np.array(SIZE[::-1]) - 1 - inside).min(axis=1)  # from the crop's edge
+    if away.max() <= 8:
+        return  # nothing to be seen whole
     (found,) = refine(image, [first], seeing_lights())
-    seen = (inside > 4).all(axis=1) & (inside < np.array(SIZE[::-1]) - 5).all(axis=1)
-    assert np.abs(found.xy - truth)[seen].max(initial=0) < 0.8 * max(extent, 1)
+    wrong = np.abs(found.xy - truth).max(axis=1) / max(extent, 1)
+    assert wrong[away > 8].max(initial=0) < 0.6
+    assert wrong[away > 4].max(initial=0) < 1.2  # the edge cuts off some of its light
 
 
 @settings(max_examples=40, deadline=None)
