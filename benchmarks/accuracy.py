@@ -1,5 +1,5 @@
-"""How accurate: AP of the reference weights in the ancestor's pipeline and in limbwise, by input
-height, and the ceiling of the decoder on perfect maps.
+"""How accurate: AP of the reference weights in the ancestor's pipeline and in limbwise, and of the
+bundled models, by input height, and the ceiling of the decoder on perfect maps.
 
     python benchmarks/accuracy.py [--shared ../shared] [--models a.onnx ...] [--heights 256,368]
 
@@ -43,17 +43,17 @@ def main() -> None:
         detections = json.loads((reference / f"original-detections-{name}.json").read_text())
         ids = [entry["id"] for entry in labels["images"]]
         row(name, score(labels, detections, ids, COCO))
-    models = [
-        reference / "lightweight-openpose.pth",
-        reference / "human-pose-estimation-0001.onnx",
-        *(flags.models or []),
-    ]
+    files = ["lightweight-openpose.pth", "human-pose-estimation-0001.onnx"]
+    files = [*(reference / name for name in files), *(flags.models or [])]
+    models = {path.stem: load(path, precision="f32") for path in files}
+    models["bundled, one look"] = load(precision="f32", person=False)
+    models["bundled, two looks"] = load(precision="f32")
     for height in map(int, flags.heights.split(",")):
         print(f"\nlimbwise, height {height}, single scale, no flip, f32:")
-        for path in models:
-            runtime = load(path, precision="f32").runtime
-            found, _ = evaluate(runtime, val / "annotations.json", val / "images", height=height)
-            row(path.stem, found)
+        for name, model in models.items():
+            runtime, person = model.runtime, model.person
+            paths = val / "annotations.json", val / "images"
+            row(name, evaluate(runtime, *paths, person=person, height=height)[0])
     ceiling(labels)
 
 
