@@ -77,6 +77,13 @@ def test_all_threads_take_part(two_threads) -> None:
     assert everybody - mine > 0.5 * mine
 
 
+@pytest.mark.parametrize("kind", [{"device": "meta"}, {"dtype": torch.float64}])
+def test_it_touches_no_memory_that_is_not_its_kind(kind) -> None:
+    x = torch.empty(1, 16, 8, 8, **kind)
+    with pytest.raises(TypeError, match="on a CPU is needed"):
+        depthwise._backward(x, x, torch.empty(16, 1, 3, 3), 1)
+
+
 def test_what_it_cannot_do_is_left_alone() -> None:
     others = [
         nn.Conv2d(32, 32, 3, padding=1),

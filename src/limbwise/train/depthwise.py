@@ -84,8 +84,8 @@ class _Depthwise(torch.autograd.Function):
 
 def _backward(x: Tensor, gradient: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Gradients of x (N, C, H, W) and weight (C, 1, K, K) from the output's (N, C, h, w)."""
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        raise TypeError(f"float32 or bfloat16 is needed, not {x.dtype}")
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(f"float32 or bfloat16 on a CPU is needed, not {x.dtype} on {x.device}")
     x = x.contiguous(memory_format=torch.channels_last)
     gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
     taps = weight.flatten(1).t().contiguous()

@@ -81,6 +81,7 @@ class Run:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizers = optimizers(self.network, recipe)
         self.amp = recipe.amp and computes_bf16(device)
+        self.native = recipe.native and device.type == "cpu"
         self.step = 0
         self.best = -math.inf
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -120,8 +121,8 @@ class Run:
         if recipe.freeze:
             freeze(self.network, recipe.freeze)
             half = torch.bfloat16 if self.amp else torch.float32
-            fold(self.network, recipe.freeze, half, compiled=recipe.native)
-        if recipe.native:
+            fold(self.network, recipe.freeze, half, compiled=self.native)
+        if self.native:
             accelerate(self.network)
         self._means, self._weights = _floats(self.average), _floats(self.network)
         if self.processes > 1:
