@@ -124,6 +124,12 @@ def test_a_damaged_kernel_is_compiled_again(monkeypatch, tmp_path) -> None:
     assert (tmp_path / "kernel.so").read_bytes() == kept.read_bytes()
 
 
+def test_a_kernel_that_cannot_be_loaded_is_one_line(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(depthwise, "_compile", lambda path: path.write_bytes(b"no library"))
+    with pytest.raises(BadInput, match=r"the compiled kernel cannot be loaded: .*kernel\.so"):
+        depthwise._load(tmp_path / "kernel.so")
+
+
 def test_where_nothing_is_kept_it_is_compiled_each_time(monkeypatch) -> None:
     monkeypatch.setenv("LIMBWISE_CACHE", "")
     depthwise._native.cache_clear()

@@ -113,7 +113,13 @@ def _load(path: Path) -> Any:
         return _open(path)
     with replacing(path) as temporary:
         _compile(temporary)
-    return _open(path)
+    try:
+        return _open(path)
+    except OSError as error:  # a folder from which nothing may be run, perhaps
+        raise BadInput(
+            f"--native: the compiled kernel cannot be loaded: {error}; LIMBWISE_CACHE names another "
+            "folder for it"
+        ) from error
 
 
 def _open(path: Path) -> Any:
