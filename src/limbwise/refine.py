@@ -85,7 +85,8 @@ def expected_oks(heatmaps: Floats, sigmas: NDArray[np.floating], drawn: float) -
     A network that learnt Gaussians of a sigma of `drawn` cells says how likely the keypoint is
     where, blurred by these; OKS is a Gaussian too, of `sigmas` (N, K) cells, and what it comes to
     at a place, on average over where the keypoint may be, is that blurred by the rest. So the
-    highest place is not the likeliest but the one that is right or nearly right most often.
+    highest place is not the likeliest but the one that is right or nearly right most often. Within
+    two cells of the edge, which cuts the heatmap off, it lies up to 0.3 cells too far inside.
     """
     wide = np.maximum(sigmas, drawn)
     rest = np.sqrt(np.maximum(wide**2 - drawn**2, 1e-4))[..., None].astype(np.float32)

@@ -117,8 +117,8 @@ def _load(path: Path) -> Any:
         return _open(path)
     except OSError as error:  # a folder from which nothing may be run, perhaps
         raise BadInput(
-            f"--native: the compiled kernel cannot be loaded: {error}; LIMBWISE_CACHE names another "
-            "folder for it"
+            f"--native: the compiled kernel cannot be loaded: {error}; another folder for it is "
+            "named by LIMBWISE_CACHE"
         ) from error
 
 
