@@ -58,23 +58,32 @@ def test_in_bf16_it_is_as_exact_as_pytorch_is() -> None:
 
 
 @pytest.fixture
-def two_threads():
-    threads = torch.get_num_threads()  # another test may have taken one
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
+def threads():
+    """How many PyTorch takes, set for a test: torch.set_num_threads."""
+    before = torch.get_num_threads()  # another test may have taken one
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="compiled without OpenMP")
-def test_all_threads_take_part(two_threads) -> None:
+def test_two_threads_share_the_work(threads) -> None:
+    """Time on a core is compared, not time that passes: other programs may have the cores."""
     x = torch.randn(4, 64, 96, 96).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(64, 1, 7, 7)
-    depthwise._backward(x, x, weight, 1)
-    everybody, mine = time.process_time(), time.thread_time()
-    for _ in range(5):
+
+    def seconds(number: int) -> tuple[float, float]:
+        """Of this thread and of the others."""
+        threads(number)
         depthwise._backward(x, x, weight, 1)
-    everybody, mine = time.process_time() - everybody, time.thread_time() - mine
-    assert everybody - mine > 0.5 * mine
+        everybody, mine = time.process_time(), time.thread_time()
+        for _ in range(5):
+            depthwise._backward(x, x, weight, 1)
+        mine = time.thread_time() - mine
+        return mine, time.process_time() - everybody - mine
+
+    alone, _ = seconds(1)
+    _, others = seconds(2)
+    assert others > 0.25 * alone  # half of it, were no thread slower than another
 
 
 @pytest.mark.parametrize("kind", [{"device": "meta"}, {"dtype": torch.float64}])
