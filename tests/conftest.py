@@ -1,6 +1,7 @@
 """What several tests share: pictures, a checkpoint with random weights, people drawn as fields."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 _CACHE = tempfile.TemporaryDirectory(prefix="limbwise-tests-")  # not the user's own
 os.environ["LIMBWISE_CACHE"] = _CACHE.name
+
+# Shells start what runs in the background deaf to Ctrl+C, and what tests start would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared"
 REFERENCE = SHARED / "reference"
