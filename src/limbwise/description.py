@@ -19,7 +19,9 @@ class Description:
     `stride` is in input pixels, `multiple` is what both sides of an input must be whole multiples
     of, `height` the input height it is meant for; `decoding` are the keywords of `decode` that suit
     it, where they differ from the usual. `crop` is the height and width of the crops of one person
-    that it takes; None if it takes whole pictures.
+    that it takes, with `prior` keypoints besides or without; None if it takes whole pictures.
+    `offset` is the input pixel of a map's first cell; None: the middle of the pixels it covers.
+    `sigma`, in input pixels, is that of the Gaussians it learnt; None: 4 in crops, 7 in pictures.
     """
 
     name: str
@@ -29,6 +31,9 @@ class Description:
     height: int = 368
     decoding: dict[str, Any] = field(default_factory=dict, hash=False)
     crop: tuple[int, int] | None = None
+    prior: bool = False
+    offset: float | None = None
+    sigma: float | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
@@ -45,7 +50,11 @@ class Description:
         if not isinstance(data, dict):
             raise ValueError("it is no object")
         crop = tuple(data["crop"]) if data.get("crop") else None
-        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop})
+        prior = data.get("prior", crop is not None)  # once every network of crops was told them
+        return cls(
+            **data
+            | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop, "prior": prior}
+        )
 
 
 ANCESTOR = Description("lightweight-openpose", BODY)

@@ -1,6 +1,7 @@
 """What a network says about an input: K keypoint heatmaps and L limb fields.
 
-Cell m of a map of stride s lies at input pixel m * s + (s - 1) / 2.
+Cell m of a map of stride s lies at input pixel m * s + (s - 1) / 2, the middle of the pixels it
+covers, or at m * s + `offset` where a published network's weights have it elsewhere.
 """
 
 from dataclasses import dataclass
@@ -18,11 +19,17 @@ class Fields:
     heatmaps: Array
     limbs: Array
     stride: int = 8
+    offset: float | None = None
+
+    @property
+    def first(self) -> float:
+        """The input pixel of the first cell."""
+        return (self.stride - 1) / 2 if self.offset is None else self.offset
 
     def pixels(self, cells: NDArray[np.floating]) -> Array:
         """Cell coordinates to input pixels."""
-        return (cells * self.stride + (self.stride - 1) / 2).astype(np.float32)
+        return (cells * self.stride + self.first).astype(np.float32)
 
     def cells(self, pixels: NDArray[np.floating]) -> Array:
         """Input pixels to cell coordinates."""
-        return ((pixels - (self.stride - 1) / 2) / self.stride).astype(np.float32)
+        return ((pixels - self.first) / self.stride).astype(np.float32)

@@ -24,6 +24,7 @@ from .view import Image, View, cut
 Floats = NDArray[np.float32]
 
 LEAST = 0.05  # pixels of the picture per pixel of a crop: what is smaller is not enlarged further
+BOX_MARGIN = 1.25  # times a person's box is a crop, as in the published second stages
 SIGMA = 4.0  # of the Gaussians that a network of the second look learns, in pixels of a crop
 _AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
 

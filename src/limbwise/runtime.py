@@ -46,7 +46,7 @@ class Runtime:
         keypoints, pairs = len(skeleton.keypoints), len(skeleton.limbs)
         vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
         return [
-            Fields(heatmap[:keypoints], vector, self.description.stride)
+            Fields(heatmap[:keypoints], vector, self.description.stride, self.description.offset)
             for heatmap, vector in zip(heatmaps, vectors, strict=True)
         ]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from ..atomic import replacing
@@ -18,16 +19,25 @@ from ..errors import BadInput
 from ..skeleton import BODY, Skeleton
 from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 from .limbwise_network import LimbwiseNetwork
+from .lite_hrnet import LiteHRNet
 from .person_network import PersonNetwork
 
 
 class PoseNetwork(Protocol):
-    """What a network must tell: input = (BGR - mean) * scale, and the size of its maps."""
+    """What a network must tell: input = (BGR - mean) * scale, each a number or one for B, G, R; the
+    size of its maps, and the input pixel of their first cell, `offset`; the usual `height` of its
+    inputs; whether these are crops of one person, and if it is told prior keypoints besides;
+    `sigma` of the Gaussians that it learns, in input pixels."""
 
     stride: int
     multiple: int
-    mean: float
-    scale: float
+    offset: float
+    mean: float | tuple[float, float, float]
+    scale: float | tuple[float, float, float]
+    height: int
+    crops: bool
+    prior: bool
+    sigma: float
     keypoints: int
     limbs: int
 
@@ -35,6 +45,7 @@ class PoseNetwork(Protocol):
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "limbwise": LimbwiseNetwork,
     "limbwise-person": PersonNetwork,
+    "lite-hrnet": LiteHRNet,
     "lightweight-openpose": LightweightOpenPose,
 }
 
@@ -48,6 +59,14 @@ class Checkpoint:
     options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) BGR 0..255 as the network takes them."""
+        mean, scale = (
+            torch.tensor(each, dtype=torch.float32, device=images.device).view(-1, 1, 1)
+            for each in (self.traits.mean, self.traits.scale)
+        )
+        return (images.float() - mean) * scale
+
     @property
     def traits(self) -> PoseNetwork:
         """The network's own constants."""
@@ -59,15 +78,20 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
     unknown name."""
     if name not in NETWORKS:
         raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
+    kind = NETWORKS[name]
+    crops = cast(type[PoseNetwork], kind).crops
     options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
-    height = height or (160 if name == "limbwise-person" else 368)
-    if name == "limbwise-person":
+    if crops:
         skeleton = replace(skeleton, limbs=())
         del options["limbs"]
-    network = NETWORKS[name](**options)
+    network = kind(**options)
     its = cast(PoseNetwork, network)
-    crop = person_crop(height) if name == "limbwise-person" else None
-    description = Description(name, skeleton, its.stride, its.multiple, height, crop=crop)
+    height = height or its.height
+    crop = person_crop(height) if crops else None
+    description = Description(
+        name, skeleton, its.stride, its.multiple, height, crop=crop, prior=its.prior,
+        offset=its.offset, sigma=its.sigma,
+    )  # fmt: skip
     return Checkpoint(network, description, options)
 
 

@@ -36,15 +36,14 @@ class PictureModel(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.network = checkpoint.network
-        self.mean, self.scale = checkpoint.traits.mean, checkpoint.traits.scale
-        self.keypoints = checkpoint.traits.keypoints
+        self.network, self.normalised = checkpoint.network, checkpoint.normalised
+        self.keypoints, self.crops = checkpoint.traits.keypoints, checkpoint.traits.crops
 
     def forward(self, image: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
-        normalised = (image.float() - self.mean) * self.scale
-        heatmaps, limbs = self.network(normalised.permute(0, 3, 1, 2), *found)[-2:]
+        normalised = self.normalised(image.permute(0, 3, 1, 2))
+        heatmaps, limbs = self.network(normalised, *found)[-2:]
         heatmaps = heatmaps[:, : self.keypoints]
-        return (heatmaps,) if found else (heatmaps, limbs)
+        return (heatmaps,) if self.crops else (heatmaps, limbs)
 
 
 def as_seen_by_runtimes(path: str | Path) -> tuple[PictureModel, Description]:
@@ -62,9 +61,12 @@ def to_onnx(checkpoint: str | Path, height: int | None = None, fp16: bool = Fals
     cells = {0: "batch", 2: "rows", 3: "columns"}
     axes = {"image": {0: "batch", 1: "height", 2: "width"}, "heatmaps": cells}
     if description.crop:
-        inputs, outputs = ["image", "found"], ["heatmaps"]
-        examples.append(torch.zeros(1, model.keypoints, 3))
-        axes = {"image": {0: "batch"}, "found": {0: "batch"}, "heatmaps": {0: "batch"}}
+        inputs, outputs = ["image"], ["heatmaps"]
+        axes = {"image": {0: "batch"}, "heatmaps": {0: "batch"}}
+        if description.prior:
+            inputs.append("found")
+            examples.append(torch.zeros(1, model.keypoints, 3))
+            axes["found"] = {0: "batch"}
     else:
         inputs, outputs = ["image"], ["heatmaps", "limbs"]
         axes["limbs"] = cells
@@ -192,6 +194,8 @@ def _sample(description: Description) -> tuple[NDArray[Any], ...]:
     crop = cut(
         image, View.scaling(height / image.shape[0], height / image.shape[0]), (height, width)
     )
+    if not description.prior:
+        return (crop[None],)
     kinds = len(description.skeleton.keypoints)
     places = np.linspace((0, 0, 1), (width, height, 1), kinds, dtype=np.float32)
     return crop[None], places[None]

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import BadInput
-from ..refine import SIGMA as PERSON_SIGMA
 from ..runtime import Runtime
 from ..skeleton import Skeleton
 from . import targets
@@ -27,7 +26,7 @@ from .dice import Augment
 from .labels import SURE, Labels
 from .loop import Inputs, Sampler
 from .loss import Targets
-from .persons import person_crops
+from .persons import box_crops, person_crops
 from .pictures import load_pictures, memory
 from .samples import Samples, Size, resized, samples
 
@@ -114,7 +113,7 @@ def _sampler(
         generator = _dice(device, seed, number, share[0])
         batch = augmented(everything, places.to(device), (side, side), generator, settings,
                           stride=made.traits.stride)  # fmt: skip
-        return (batch.images,), _targets(batch, made, limbs)
+        return (batch.images,), _targets(batch, made, limbs, made.traits.sigma)
 
     return sample
 
@@ -138,15 +137,18 @@ def _person_sampler(
         places, first = places.to(device), everything.people_from
         people = first[places] + torch.from_numpy(number[rows]).to(device)
         people = people.minimum(first[places + 1] - 1)
+        dice, stride = _dice(device, seed, step, share[0]), made.traits.stride
+        if not made.traits.prior:
+            batch = box_crops(everything, places, people, size, dice, settings, stride=stride)
+            return (batch.images,), _targets(batch, made, [], made.traits.sigma)
         told = None
         if found is not None:
             scales = everything.pictures.scales[places]
             told = resized(torch.from_numpy(found[rows]).to(device), scales[:, None])
         batch, known = person_crops(
-            everything, places, people, size, _dice(device, seed, step, share[0]), settings,
-            told=told, stride=made.traits.stride,
-        )  # fmt: skip
-        return (batch.images, known), _targets(batch, made, [], PERSON_SIGMA)
+            everything, places, people, size, dice, settings, told=told, stride=stride
+        )
+        return (batch.images, known), _targets(batch, made, [], made.traits.sigma)
 
     return sample
 
@@ -235,12 +237,13 @@ def _order(epoch: int, count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float = 7.0) -> Targets:
+def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float) -> Targets:
     size = batch.weights.shape[-2], batch.weights.shape[-1]
     stride = made.traits.stride
     wanted: Skeleton = made.description.skeleton
+    keypoints = batch.keypoints + ((stride - 1) / 2 - made.traits.offset)  # where cells lie
     return Targets(
-        targets.heatmaps(batch.keypoints, batch.visible, size, stride, sigma),
+        targets.heatmaps(keypoints, batch.visible, size, stride, sigma),
         targets.limb_fields(batch.keypoints, batch.visible, size, wanted, stride),
         batch.keypoint_weights.float(),
         batch.limb_weights[:, limbs].float(),

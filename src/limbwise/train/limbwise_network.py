@@ -116,6 +116,11 @@ class LimbwiseNetwork(nn.Module):
     """
 
     stride = 8
+    height = 368  # of its inputs, as a rule
+    sigma = 7.0
+    crops = False
+    prior = False
+    offset = 3.5
     multiple = 8
     mean = 127.0
     scale = 1 / 128

@@ -27,6 +27,11 @@ class PersonNetwork(nn.Module):
     """
 
     stride = 4
+    height = 160  # of its inputs, as a rule
+    sigma = 4.0
+    crops = True
+    prior = True
+    offset = 1.5
     multiple = 8
     mean = 127.0
     scale = 1 / 128

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..refine import LEAST, box_share
+from ..refine import BOX_MARGIN, LEAST, box_share
 from .augment import Batch
 from .crop import People, Plane, plane_of, times, turned
 from .dice import Augment, Dice
@@ -47,18 +47,53 @@ def person_crops(
     it found nothing; else it is made up."""
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, pictures, 0, dice)
-    keypoints, state = samples.keypoints[people], samples.state[people]
     xy, seen = _first_look(samples, plane, people, dice)
     if told is not None:
         real = ~told[..., 0].isnan()
         real &= (real.sum(dim=1) > 1)[:, None] & dice.chance(_REAL, len(people), 1)
         seen = torch.where(real.any(dim=1)[:, None], real, seen)
         xy = torch.where(real[..., None], told, xy)
-    crop = _crop_of(plane, xy, seen, size, settings, dice)
+    crop = _crop_round(*_found_extent(xy, seen, size), plane, size, settings, dice)
+    batch, moved = _seen(samples, plane, people, crop, size, settings, dice, stride, xy, seen)
+    known = (moved.state[:, 1] == SURE) & ~dice.chance(_NOTHING, len(people), 1)
+    found = torch.cat([moved.keypoints[:, 1], known[..., None]], dim=2)
+    return batch, found
+
+
+def box_crops(
+    samples: Samples,
+    pictures: Tensor,
+    people: Tensor,
+    size: Size,
+    generator: torch.Generator,
+    settings: Augment = Augment(),  # noqa: B008 - frozen
+    *,
+    stride: int = 4,
+) -> Batch:
+    """The same round the people's boxes, with the errors of a detector, and nothing told."""
+    dice = Dice(generator, samples.keypoints.device)
+    plane = plane_of(samples, pictures, 0, dice)
+    low, high = samples.boxes[people].view(-1, 2, 2).unbind(1)
+    extent = ((high - low) / low.new_tensor(size[::-1])).amax(dim=1) * BOX_MARGIN
+    crop = _crop_round((low + high) / 2, extent, plane, size, settings, dice)
+    keypoints, state = samples.keypoints[people], samples.state[people]
+    return _seen(
+        samples, plane, people, crop, size, settings, dice, stride, keypoints, state == SURE
+    )[0]
+
+
+def _seen(
+    samples: Samples, plane: Plane, people: Tensor, crop: Tensor, size: Size, settings: Augment,
+    dice: Dice, stride: int, xy: Tensor, seen: Tensor,
+) -> tuple[Batch, People]:  # fmt: skip
+    """The crops' pixels and labels; and who they show: the people as labelled, and with the places
+    xy (N, K, 2) of which some are seen (N, K)."""
     images = drawn(samples, plane, crop, size, look_of(len(people), size, settings, dice), dice)
     both = People(
-        torch.stack([keypoints, xy], dim=1),
-        torch.stack([state, torch.where(seen, SURE, ABSENT).to(state.dtype)], dim=1),
+        torch.stack([samples.keypoints[people], xy], dim=1),
+        torch.stack(
+            [samples.state[people], torch.where(seen, SURE, ABSENT).to(samples.state.dtype)], dim=1
+        ),
         samples.boxes[people, None].expand(-1, 2, -1),
         samples.spread[people, None].expand(-1, 2),
     )
@@ -67,12 +102,10 @@ def person_crops(
     counts = torch.where(state == SURE, 1.0, 0.0) + _UNLABELLED * (state == ABSENT)
     cells = size[0] // stride, size[1] // stride
     weights = counts[:, 0, :, None, None].expand(-1, -1, *cells)
-    known = (moved.state[:, 1] == SURE) & ~dice.chance(_NOTHING, len(people), 1)
-    found = torch.cat([moved.keypoints[:, 1], known[..., None]], dim=2)
     batch = Batch(
         images, moved.keypoints[:, :1], state == SURE, weights[:, 0], weights, weights[:, :0]
     )
-    return batch, found
+    return batch, moved
 
 
 def _first_look(
@@ -112,18 +145,25 @@ def _kept(xy: Tensor, sure: Tensor, dice: Dice) -> Tensor:
     return torch.where(enough, kept, sure)
 
 
-def _crop_of(
-    plane: Plane, xy: Tensor, seen: Tensor, size: Size, settings: Augment, dice: Dice
-) -> Tensor:
-    """(N, 2, 3) from output pixels to the picture, round what was found."""
-    output = plane.size.new_tensor(size[::-1])
+def _found_extent(xy: Tensor, seen: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """The middle (N, 2) of what was found, and how many pixels of the picture (N,) a pixel of its
+    crop is."""
     low = xy.masked_fill(~seen[..., None], math.inf).amin(dim=1)
     high = xy.masked_fill(~seen[..., None], -math.inf).amax(dim=1)
     share = box_share(seen.sum(dim=1) / seen.shape[1])
-    extent = ((high - low) / output).amax(dim=1).clamp(min=LEAST)
-    wobble = torch.exp(dice.uniform(-0.3, 0.3, len(xy)))
-    zoom = (extent / share * wobble)[:, None]
-    middle = (low + high) / 2 + 0.08 * output * zoom * dice.uniform(-1, 1, len(xy), 2)
+    extent = ((high - low) / low.new_tensor(size[::-1])).amax(dim=1).clamp(min=LEAST)
+    return (low + high) / 2, extent / share
+
+
+def _crop_round(
+    middle: Tensor, extent: Tensor, plane: Plane, size: Size, settings: Augment, dice: Dice
+) -> Tensor:
+    """(N, 2, 3) from output pixels to the picture: round `middle` (N, 2), `extent` (N,) pixels of
+    the picture to one of the crop, but for chance."""
+    output = plane.size.new_tensor(size[::-1])
+    wobble = torch.exp(dice.uniform(-0.3, 0.3, len(middle)))
+    zoom = (extent.clamp(min=LEAST) * wobble)[:, None]
+    middle = middle + 0.08 * output * zoom * dice.uniform(-1, 1, len(middle), 2)
     linear = zoom[:, :, None] * turned(plane, settings, dice)
     corner = middle - times(linear, (output - 1) / 2)
     return torch.cat([linear, corner[..., None]], dim=2)
