@@ -5,36 +5,49 @@ description, how it was trained. The ancestor's `.pth` files hold a state dict a
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from ..atomic import replacing
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..skeleton import BODY, Skeleton
+from .detector_network import DetectorNetwork
 from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 from .limbwise_network import LimbwiseNetwork
 from .person_network import PersonNetwork
 
 
 class PoseNetwork(Protocol):
-    """What a network must tell: input = (BGR - mean) * scale, and the size of its maps."""
+    """What a network must tell: input = (BGR - mean) * scale, of all colours alike or of each; the
+    size of its maps, and the usual height of its inputs.
+
+    `finds` are the parts of a skeleton that its constructor is told the numbers of; `crops`:
+    it looks at one person; `boxes` are the strides at which it finds people as boxes, if it does;
+    `fit` as in `Description`.
+    """
 
     stride: int
     multiple: int
-    mean: float
-    scale: float
+    height: int
+    mean: float | tuple[float, float, float]
+    scale: float | tuple[float, float, float]
     keypoints: int
     limbs: int
+    finds: tuple[str, ...]
+    crops: bool
+    boxes: tuple[int, ...]
+    fit: str
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, type[nn.Module]] = {
     "limbwise": LimbwiseNetwork,
     "limbwise-person": PersonNetwork,
+    "limbwise-detector": DetectorNetwork,
     "lightweight-openpose": LightweightOpenPose,
 }
 
@@ -59,16 +72,38 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
     unknown name."""
     if name not in NETWORKS:
         raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
-    options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
-    height = height or (160 if name == "limbwise-person" else 368)
-    if name == "limbwise-person":
-        skeleton = replace(skeleton, limbs=())
-        del options["limbs"]
+    kind = cast(PoseNetwork, NETWORKS[name])
+    skeleton = part_of(skeleton, kind.finds)
+    options = {part: len(getattr(skeleton, part)) for part in kind.finds} | options
     network = NETWORKS[name](**options)
     its = cast(PoseNetwork, network)
-    crop = person_crop(height) if name == "limbwise-person" else None
-    description = Description(name, skeleton, its.stride, its.multiple, height, crop=crop)
+    height = height or its.height
+    crop = person_crop(height) if its.crops else None
+    description = Description(
+        name, skeleton, its.stride, its.multiple, height, crop=crop, boxes=bool(its.boxes),
+        fit=its.fit,
+    )  # fmt: skip
     return Checkpoint(network, description, options)
+
+
+def part_of(skeleton: Skeleton, finds: tuple[str, ...]) -> Skeleton:
+    """The skeleton with those parts only that a network finds."""
+    if "keypoints" not in finds:
+        return Skeleton((), (), ())
+    return skeleton if "limbs" in finds else replace(skeleton, limbs=())
+
+
+def per_colour(value: float | tuple[float, float, float]) -> Tensor:
+    """A mean or scale, (1,) or (3,)."""
+    return torch.tensor(value).reshape(-1)
+
+
+def normalised(images: Tensor, its: PoseNetwork) -> Tensor:
+    """Images (N, 3, H, W) BGR in 0..255 as a network takes them."""
+    mean, scale = (
+        per_colour(value).to(images.device)[:, None, None] for value in (its.mean, its.scale)
+    )
+    return (images.float() - mean) * scale
 
 
 def person_crop(height: int) -> tuple[int, int]:

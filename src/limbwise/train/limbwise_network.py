@@ -117,8 +117,13 @@ class LimbwiseNetwork(nn.Module):
 
     stride = 8
     multiple = 8
+    height = 368
     mean = 127.0
     scale = 1 / 128
+    finds = ("keypoints", "limbs")
+    crops = False
+    boxes: tuple[int, ...] = ()
+    fit = "height"
 
     def __init__(
         self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0
