@@ -22,7 +22,8 @@ MAY = {
     "decode": {"fields"} | TYPES,
     "cache": set(),
     "graphs": set(),
-    "description": {"decode", "skeleton"} | BASE,
+    "boxes": set(),
+    "description": {"decode", "skeleton", "view"} | BASE,
     "runtime": {"cache", "graphs", "description", "fields", "train"} | BASE,
     "track": TYPES,
     "pipeline": {"estimator", "video", "pose"},
@@ -45,8 +46,8 @@ MAY = {
     "stream": {"workers", "guard", "estimator", "track", "picture", "writers"} | BASE,
     "serve": {"workers", "guard", "metrics", "openapi", "stream", "estimator", "description",
               "draw", "picture", "view", "writers"} | BASE,
-    "train": {"train", "cache", "decode", "refine", "fields", "description", "runtime", "estimator",
-              "writers"} | TYPES | READING | BASE,
+    "train": {"train", "boxes", "cache", "decode", "refine", "fields", "description", "runtime",
+              "estimator", "writers"} | TYPES | READING | BASE,
 }  # fmt: skip
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",
          "starlette", "uvicorn", "prometheus_client"}  # fmt: skip

@@ -24,7 +24,7 @@ from .fields import Fields
 from .graphs import STAYS
 from .refine import refine
 from .runtime import best_precision, capabilities, openvino
-from .view import Image, fit
+from .view import Image
 
 Name = TypeVar("Name")
 
@@ -142,13 +142,13 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     """fit, network, decode, with two looks refine, draw, whole: jobs for one picture of a film."""
     settle(estimate, image)
     runtime, description = estimate.runtime, estimate.runtime.description
-    fitted, view = fit(image, estimate.height, description.multiple)
+    fitted, view = estimate.fit(image)
     inputs = fitted[None]
     several = np.repeat(inputs, batch, axis=0)
     fields, poses = runtime(inputs)[0], estimate(image)
     read = partial(decode, fields, description.skeleton, **description.decoding)
     jobs: dict[str, Callable[[], object]] = {
-        "fit": lambda: fit(image, estimate.height, description.multiple),
+        "fit": lambda: estimate.fit(image),
         "network": lambda: runtime(several),
         "decode": read,
     }
@@ -246,7 +246,7 @@ def crowds(
 ) -> dict[int, Timing]:
     """Decoding the fields of 1, 2, ... copies of the image side by side: people found, and ms."""
     description = estimate.runtime.description
-    fields = estimate.runtime(fit(image, estimate.height, description.multiple)[0][None])[0]
+    fields = estimate.look(image)[0]
     jobs: dict[str, Callable[[], object]] = {}
     people = {}
     for count in copies:

@@ -217,7 +217,7 @@ def evaluate(
     person_model: PersonOption = None,
     refine: RefineOption = None,
     runtime: RuntimeOption = RuntimeName.openvino,
-    size: SizeOption = 368,
+    size: SizeOption = None,
     precision: PrecisionOption = Precision.f32,
     threads: ThreadsOption = None,
     flip: Annotated[
@@ -231,9 +231,13 @@ def evaluate(
         Path | None, typer.Option("--metrics", help="Write AP, AR, ... as JSON.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N pictures.")] = None,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="AP of people's boxes, and recall, instead.")
+    ] = False,
 ) -> None:
     """COCO keypoint AP and AR of a model on labelled pictures."""
     from .train.evaluate import evaluate as measure
+    from .train.evaluate_boxes import evaluate_boxes
 
     looks = load_pair(
         model, person=person_wanted(person_model, refine), runtime=runtime.value,
@@ -246,10 +250,18 @@ def evaluate(
     def bar(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         return progress(entries, len(entries), "pictures")
 
-    found, people = measure(
-        looks[0], annotations, images, person=looks[1], height=size, flip=flip,
-        scales=_numbers(scales), limit=limit, progress=bar,
-    )  # fmt: skip
+    height = size or (None if looks[0].description.boxes else 368)
+    how: dict[str, Any] = {
+        "person": looks[1], "height": height, "limit": limit, "progress": bar
+    }  # fmt: skip
+    if boxes and (flip or scales != "1"):
+        raise BadInput("--boxes are found in one pass: leave out --flip and --scales")
+    if boxes:
+        found, people = evaluate_boxes(looks[0], annotations, images, **how)
+    else:
+        found, people = measure(
+            looks[0], annotations, images, flip=flip, scales=_numbers(scales), **how
+        )
     for place, content in ((detections, people), (metrics, found)):
         if place:
             write_json(place, content)

@@ -8,6 +8,7 @@ from typing import Any
 from .decode import decode
 from .errors import BadInput
 from .skeleton import BODY, Skeleton
+from .view import FITS
 
 KEY = "limbwise"  # of the description in a model file's metadata
 
@@ -22,6 +23,9 @@ class Description:
     that it takes, with `prior` keypoints besides or without; None if it takes whole pictures.
     `offset` is the input pixel of a map's first cell; None: the middle of the pixels it covers.
     `sigma`, in input pixels, is that of the Gaussians it learnt; None: 4 in crops, 7 in pictures.
+    `boxes` tells whether it finds people as boxes; one that finds nothing else has an empty
+    skeleton. `fit` is how a picture becomes an input: as high as `height`, or with its longer
+    "side" as long.
     """
 
     name: str
@@ -34,11 +38,22 @@ class Description:
     prior: bool = False
     offset: float | None = None
     sigma: float | None = None
+    boxes: bool = False
+    fit: str = "height"
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ValueError(f"fit is {self.fit}, not one of {', '.join(FITS)}")
         unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
         if unknown:
             raise ValueError(f"decode knows no {', '.join(sorted(unknown))}")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What a model file of limbwise's own calls its outputs, in this order."""
+        keypoints = ("heatmaps",) * bool(self.skeleton.keypoints)
+        limbs = ("limbs",) * bool(self.skeleton.keypoints and not self.crop)
+        return keypoints + limbs + ("boxes",) * self.boxes
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"skeleton": self.skeleton.to_dict()})
@@ -75,23 +90,35 @@ def read_description(text: str, path: Path) -> Description:
 def choose_outputs(
     path: Path, names: list[str], counts: list[int], description: Description | None
 ) -> tuple[int, ...]:
-    """Which outputs are heatmaps and limb fields, of several stages the last; heatmaps only of a
-    network for crops of one person."""
-    keypoints, pairs = len(BODY.keypoints) + 1, 2 * len(BODY.limbs)
-    heatmap_names, limb_names = _HEATMAP_NAMES, _LIMB_NAMES
-    if description is not None:
-        keypoints = len(description.skeleton.keypoints)
-        pairs = 2 * len(description.skeleton.limbs)
-        heatmap_names, limb_names = ("heatmaps",), ("limbs",)
-    outputs = list(enumerate(zip(names, counts, strict=True)))
-    heatmaps = [i for i, (n, c) in outputs if c == keypoints and n.endswith(heatmap_names)]
-    limbs = [i for i, (n, c) in outputs if c == pairs and n.endswith(limb_names)]
-    if heatmaps and description is not None and description.crop:
-        return (heatmaps[-1],)
-    if heatmaps and limbs:
-        return heatmaps[-1], limbs[-1]
-    found = ", ".join(f"{name or 'unnamed'} ({count})" for _, (name, count) in outputs)
+    """Where the outputs of a description are, of several stages the last; of a foreign file
+    heatmaps and limb fields. `counts` are sizes of the second dimension, 0 where it is not fixed.
+    """
+    known = description or ANCESTOR
+    channels = {
+        "heatmaps": len(known.skeleton.keypoints) + (description is None),
+        "limbs": 2 * len(known.skeleton.limbs),
+    }
+    foreign = {"heatmaps": _HEATMAP_NAMES, "limbs": _LIMB_NAMES} if description is None else {}
+    chosen = []
+    for output in known.outputs:
+        endings, wanted = foreign.get(output, (output,)), channels.get(output)
+        places = [
+            place
+            for place, (name, count) in enumerate(zip(names, counts, strict=True))
+            if name.endswith(endings) and wanted in (None, count)
+        ]
+        chosen += places[-1:]
+    if len(chosen) == len(known.outputs):
+        return tuple(chosen)
+    found = ", ".join(
+        f"{name or 'unnamed'} ({count})" for name, count in zip(names, counts, strict=True)
+    )
+    needed = {
+        "heatmaps": f"heatmaps ({channels['heatmaps']})",
+        "limbs": f"pafs or limbs ({channels['limbs']})",
+        "boxes": "boxes",
+    }
     raise BadInput(
         f"{path} is not a pose model that limbwise knows: its outputs (and channels) are {found}; "
-        f"needed are heatmaps ({keypoints}) and pafs or limbs ({pairs})"
+        f"needed are {' and '.join(needed[output] for output in known.outputs)}"
     )

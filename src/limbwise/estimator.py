@@ -51,6 +51,8 @@ class Estimator:
             raise BadInput(f"an input height of {self.height} pixels is too small")
         if runtime.description.crop:
             raise BadInput(f"{runtime.description.name} looks at one person, not at pictures")
+        if not runtime.description.skeleton.keypoints:
+            raise BadInput(f"{runtime.description.name} finds boxes of people, not keypoints")
         if person is not None:
             check_pair(runtime.description, person.description)
 
@@ -62,7 +64,7 @@ class Estimator:
         """The poses of each image; those that fit to one size share one pass of the network."""
         for image in images:
             _check(image)
-        fitted = [fit(image, self.height, self.runtime.description.multiple) for image in images]
+        fitted = [self.fit(image) for image in images]
         inputs, views = [picture for picture, _ in fitted], [view for _, view in fitted]
         if len({picture.shape for picture in inputs}) == 1:
             fields = self.runtime(np.stack(inputs))
@@ -70,10 +72,15 @@ class Estimator:
             fields = [self.runtime(picture[None])[0] for picture in inputs]
         return list(map(self.read, fields, views, images))
 
+    def fit(self, image: Image) -> tuple[Image, View]:
+        """The network's input for an image, and where that is in it."""
+        its = self.runtime.description
+        return fit(image, self.height, its.multiple, to=its.fit)
+
     def look(self, image: Image) -> tuple[Fields, View]:
         """The first half of the way: what the network says of an image, and where that is in it."""
         _check(image)
-        picture, view = fit(image, self.height, self.runtime.description.multiple)
+        picture, view = self.fit(image)
         return self.runtime(picture[None])[0], view
 
     def read(self, said: Fields, view: View, image: Image) -> list[Pose]:

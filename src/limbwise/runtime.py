@@ -30,9 +30,9 @@ class Runtime:
     """A callable from inputs (N, H, W, 3) uint8 BGR to N `Fields`.
 
     A network for crops of one person takes besides what was `found` of them: (N, K, 3) float32, x
-    and y in pixels of the crop and 1, or three times 0. `run` gives heatmaps (N, K or K + 1, h, w),
-    a background channel last if there is one, and, but for crops, limb fields (N, 2 L, h, w) as x,
-    y pairs. `label` says who computes, and how.
+    and y in pixels of the crop and 1, or three times 0. `run` gives what `Description.outputs`
+    names: heatmaps (N, K or K + 1, h, w), a background channel last if there is one, limb fields
+    (N, 2 L, h, w) as x, y pairs, boxes (N, A, 5). `label` says who computes, and how.
     """
 
     description: Description
@@ -40,14 +40,17 @@ class Runtime:
     run: Callable[..., tuple[Maps, ...]]
 
     def __call__(self, images: Batch, *found: Maps) -> list[Fields]:
-        heatmaps, *rest = self.run(images, *found)
-        limbs = rest[0] if rest else heatmaps[:, :0]
-        skeleton = self.description.skeleton
-        keypoints, pairs = len(skeleton.keypoints), len(skeleton.limbs)
+        its = self.description
+        said = dict(zip(its.outputs, self.run(images, *found), strict=True))
+        cells = [side // its.stride for side in images.shape[1:3]]
+        heatmaps = said.get("heatmaps", np.zeros((len(images), 0, *cells), np.float32))
+        limbs = said.get("limbs", heatmaps[:, :0])
+        keypoints, pairs = len(its.skeleton.keypoints), len(its.skeleton.limbs)
         vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
+        boxes = said.get("boxes", [None] * len(images))
         return [
-            Fields(heatmap[:keypoints], vector, self.description.stride, self.description.offset)
-            for heatmap, vector in zip(heatmaps, vectors, strict=True)
+            Fields(heatmap[:keypoints], vector, its.stride, box, its.offset)
+            for heatmap, vector, box in zip(heatmaps, vectors, boxes, strict=True)
         ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..view import Image
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, normalised
 from .colours import overlaid, warm, wheel
 from .loop import Look, Report, Sampler
 
@@ -38,7 +38,7 @@ def wanted_and_said(made: Checkpoint, sample: Sampler) -> list[Image]:
     """Of the first training crops: the crop, then heatmaps and limb fields, wanted above said."""
     (pictures, *found), targets = sample(0, PICTURES, (0, 1))
     device = next(made.network.parameters()).device
-    x = made.normalised(pictures.to(device))
+    x = normalised(pictures.to(device), made.traits)
     maps, limbs = made.network.eval()(x, *(each.to(device) for each in found))[-2:]
     hottest = maps[:, : targets.heatmaps.shape[1]].amax(dim=1)
     said = hottest.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)

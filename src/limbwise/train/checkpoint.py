@@ -5,7 +5,6 @@ description, how it was trained. The ancestor's `.pth` files hold a state dict a
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -17,6 +16,7 @@ from ..atomic import replacing
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..skeleton import BODY, Skeleton
+from .detector_network import DetectorNetwork
 from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 from .limbwise_network import LimbwiseNetwork
 from .lite_hrnet import LiteHRNet
@@ -24,28 +24,36 @@ from .person_network import PersonNetwork
 
 
 class PoseNetwork(Protocol):
-    """What a network must tell: input = (BGR - mean) * scale, each a number or one for B, G, R; the
-    size of its maps, and the input pixel of their first cell, `offset`; the usual `height` of its
-    inputs; whether these are crops of one person, and if it is told prior keypoints besides;
-    `sigma` of the Gaussians that it learns, in input pixels."""
+    """What a network must tell: input = (BGR - mean) * scale, of all colours alike or of each; the
+    size of its maps, and the input pixel of their first cell, `offset`; `sigma` of the Gaussians
+    that it learns, in input pixels; and the usual height of its inputs.
+
+    `finds` are the parts of a skeleton that its constructor is told the numbers of; `crops`:
+    it looks at one person, and with `prior` is told prior keypoints besides; `boxes` are the
+    strides at which it finds people as boxes, if it does; `fit` as in `Description`.
+    """
 
     stride: int
     multiple: int
     offset: float
+    sigma: float
+    height: int
     mean: float | tuple[float, float, float]
     scale: float | tuple[float, float, float]
-    height: int
-    crops: bool
     prior: bool
-    sigma: float
     keypoints: int
     limbs: int
+    finds: tuple[str, ...]
+    crops: bool
+    boxes: tuple[int, ...]
+    fit: str
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, type[nn.Module]] = {
     "limbwise": LimbwiseNetwork,
     "limbwise-person": PersonNetwork,
     "lite-hrnet": LiteHRNet,
+    "limbwise-detector": DetectorNetwork,
     "lightweight-openpose": LightweightOpenPose,
 }
 
@@ -59,14 +67,6 @@ class Checkpoint:
     options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) BGR 0..255 as the network takes them."""
-        mean, scale = (
-            torch.tensor(each, dtype=torch.float32, device=images.device).view(-1, 1, 1)
-            for each in (self.traits.mean, self.traits.scale)
-        )
-        return (images.float() - mean) * scale
-
     @property
     def traits(self) -> PoseNetwork:
         """The network's own constants."""
@@ -78,21 +78,38 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
     unknown name."""
     if name not in NETWORKS:
         raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
-    kind = NETWORKS[name]
-    crops = cast(type[PoseNetwork], kind).crops
-    options = {"keypoints": len(skeleton.keypoints), "limbs": len(skeleton.limbs), **options}
-    if crops:
-        skeleton = replace(skeleton, limbs=())
-        del options["limbs"]
-    network = kind(**options)
+    kind = cast(PoseNetwork, NETWORKS[name])
+    skeleton = part_of(skeleton, kind.finds)
+    options = {part: len(getattr(skeleton, part)) for part in kind.finds} | options
+    network = NETWORKS[name](**options)
     its = cast(PoseNetwork, network)
     height = height or its.height
-    crop = person_crop(height) if crops else None
+    crop = person_crop(height) if its.crops else None
     description = Description(
         name, skeleton, its.stride, its.multiple, height, crop=crop, prior=its.prior,
-        offset=its.offset, sigma=its.sigma,
+        offset=its.offset, sigma=its.sigma, boxes=bool(its.boxes), fit=its.fit,
     )  # fmt: skip
     return Checkpoint(network, description, options)
+
+
+def part_of(skeleton: Skeleton, finds: tuple[str, ...]) -> Skeleton:
+    """The skeleton with those parts only that a network finds."""
+    if "keypoints" not in finds:
+        return Skeleton((), (), ())
+    return skeleton if "limbs" in finds else replace(skeleton, limbs=())
+
+
+def per_colour(value: float | tuple[float, float, float]) -> Tensor:
+    """A mean or scale, (1,) or (3,)."""
+    return torch.tensor(value).reshape(-1)
+
+
+def normalised(images: Tensor, its: PoseNetwork) -> Tensor:
+    """Images (N, 3, H, W) BGR in 0..255 as a network takes them."""
+    mean, scale = (
+        per_colour(value).to(images.device)[:, None, None] for value in (its.mean, its.scale)
+    )
+    return (images.float() - mean) * scale
 
 
 def person_crop(height: int) -> tuple[int, int]:

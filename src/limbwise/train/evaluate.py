@@ -141,24 +141,35 @@ def score(
     layout: Skeleton,
 ) -> dict[str, float]:
     """COCO's metrics of `detections` on the pictures with the ids `images`."""
+    if not detections:
+        return dict.fromkeys(METRICS, 0.0)
+    judge = judged(
+        labels, detections, "keypoints", imgIds=images, kpt_oks_sigmas=np.array(layout.sigmas)
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        judge.summarize()
+    return {name: round(float(judge.stats[place]), 4) for name, place in METRICS.items()}
+
+
+def judged(
+    labels: dict[str, Any], detections: list[dict[str, Any]], kind: str, **parameters: Any
+) -> Any:
+    """COCO's own judge of "keypoints" or "bbox" detections, at least one, with its `eval` made."""
     if not has("pycocotools"):
         raise BadInput("pycocotools is missing: pip install 'limbwise[eval]'")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not detections:
-        return dict.fromkeys(METRICS, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
         truth = COCO()
         truth.dataset = {"info": {}, **labels}
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(detections), "keypoints")
-        judge.params.kpt_oks_sigmas = np.array(layout.sigmas)
-        judge.params.imgIds = images
+        judge = COCOeval(truth, truth.loadRes(detections), kind)
+        for name, value in parameters.items():
+            setattr(judge.params, name, value)
         judge.evaluate()
         judge.accumulate()
-        judge.summarize()
-    return {name: round(float(judge.stats[place]), 4) for name, place in METRICS.items()}
+    return judge
 
 
 def estimate(
@@ -171,14 +182,15 @@ def estimate(
 ) -> list[Pose]:
     """The poses in an image, best first, from the mean fields of all scales and their mirrors."""
     multiple = runtime.description.multiple
-    picture, view = fit(image, height, multiple)
+    how = runtime.description.fit
+    picture, view = fit(image, height, multiple, to=how)
     shape = (
         picture.shape[0] // runtime.description.stride,
         (picture.shape[1] // runtime.description.stride),
     )
     several = []
     for scale in scales:
-        scaled, its_view = fit(image, round(height * scale), multiple)
+        scaled, its_view = fit(image, round(height * scale), multiple, to=how)
         several.append(resampled(_fields(runtime, scaled, flip), its_view, view, shape))
     said = mean_fields(several)
     options = {**runtime.description.decoding, **options}

@@ -113,14 +113,17 @@ class LightweightOpenPose(nn.Module):
     """
 
     stride = 8
-    height = 368  # of its inputs, as a rule
     sigma = 7.0
-    crops = False
     prior = False
     offset = 3.5
     multiple = 8
+    height = 368
     mean = 128.0
     scale = 1 / 256
+    finds = ("keypoints", "limbs")
+    crops = False
+    boxes: tuple[int, ...] = ()
+    fit = "height"
 
     def __init__(
         self, refinement_stages: int = 1, channels: int = 128, keypoints: int = 18, limbs: int = 19

@@ -116,14 +116,17 @@ class LimbwiseNetwork(nn.Module):
     """
 
     stride = 8
-    height = 368  # of its inputs, as a rule
     sigma = 7.0
-    crops = False
     prior = False
     offset = 3.5
     multiple = 8
+    height = 368
     mean = 127.0
     scale = 1 / 128
+    finds = ("keypoints", "limbs")
+    crops = False
+    boxes: tuple[int, ...] = ()
+    fit = "height"
 
     def __init__(
         self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0

@@ -136,6 +136,9 @@ class LiteHRNet(nn.Module):
     mean = (103.53, 116.28, 123.675)  # of ImageNet, B, G, R
     scale = (1 / 57.375, 1 / 57.12, 1 / 58.395)
     limbs = 0
+    finds = ("keypoints",)
+    boxes = ()
+    fit = "height"
     prior = False  # it is told nothing of what the first stage found
 
     def __init__(

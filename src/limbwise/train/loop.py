@@ -140,7 +140,7 @@ class Run:
             (pictures, *found), targets = sample(
                 self.step * recipe.accumulate + part, recipe.batch_size, share
             )
-            x = self.made.normalised(pictures.to(self.device))
+            x = checkpoints.normalised(pictures.to(self.device), self.made.traits)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 outputs = forward(x, *(each.to(self.device) for each in found))

@@ -27,15 +27,18 @@ class PersonNetwork(nn.Module):
     """
 
     stride = 4
-    height = 160  # of its inputs, as a rule
     sigma = 4.0
-    crops = True
     prior = True
     offset = 1.5
     multiple = 8
+    height = 160
     mean = 127.0
     scale = 1 / 128
     limbs = 0
+    finds = ("keypoints",)
+    crops = True
+    boxes: tuple[int, ...] = ()
+    fit = "height"
 
     def __init__(
         self, keypoints: int, channels: int = 96, blocks: int = 3, width: float = 1.0

@@ -121,7 +121,7 @@ def _given(
     for file in files:
         image = read_picture(file)
         if find is None:
-            yield (fit(image, rows, multiple)[0][None],)
+            yield (fit(image, rows, multiple, to=runtime.description.fit)[0][None],)
         elif poses := find(image):
             yield crops(image, poses[:_PEOPLE], runtime.description.crop or (0, 0))[:2]
 

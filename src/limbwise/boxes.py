@@ -1,0 +1,47 @@
+"""Boxes of people, out of what a detector says of every cell: the sure ones, each person once.
+
+A box is left, top, right, bottom and a score. Edges lie between pixels: the picture's own are at
+-0.5 and its size less 0.5 (view.py).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_CANDIDATES = 400  # the best, among which people are told apart: cells round a hundred of them
+
+
+def find_boxes(
+    boxes: Floats, *, min_score: float = 0.3, max_iou: float = 0.6, max_boxes: int = 16
+) -> Floats:
+    """boxes (A, 5) to (B, 5), best first: greedy non-maximum suppression.
+
+    Of boxes that overlap by more than `max_iou` (intersection over union) the surest stays, and at
+    most `max_boxes` do. Boxes with a score below `min_score`, without area, or with a number that
+    is none, are dropped.
+    """
+    sure = boxes[boxes[:, 4] >= min_score]
+    sure = sure[np.isfinite(sure).all(axis=1) & (sure[:, :2] < sure[:, 2:4]).all(axis=1)]
+    sure = sure[np.argsort(-sure[:, 4], kind="stable")[:_CANDIDATES]]
+    alike = ious(sure, sure) > max_iou
+    alive = np.ones(len(sure), bool)
+    kept: list[int] = []
+    for n in range(len(sure)):
+        if alive[n] and len(kept) < max_boxes:
+            kept.append(n)
+            alive &= ~alike[n]
+    return sure[kept]
+
+
+def ious(boxes: Floats, others: Floats) -> Floats:
+    """(N, M): the intersection of boxes (N, 4) with others (M, 4) over their union; further columns
+    do not count."""
+    left, top, right, bottom = boxes[:, :4].T.copy()[..., None]
+    its_left, its_top, its_right, its_bottom = others[:, :4].T.copy()
+    width = np.minimum(right, its_right) - np.maximum(left, its_left)
+    height = np.minimum(bottom, its_bottom) - np.maximum(top, its_top)
+    inner = np.maximum(width, 0) * np.maximum(height, 0)
+    own, theirs = (right - left) * (bottom - top), (its_right - its_left) * (its_bottom - its_top)
+    shared: Floats = inner / (own + theirs - inner)
+    return shared
