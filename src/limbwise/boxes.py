@@ -7,6 +7,8 @@ A box is left, top, right, bottom and a score. Edges lie between pixels: the pic
 import numpy as np
 from numpy.typing import NDArray
 
+from .view import Image, View
+
 Floats = NDArray[np.float32]
 
 _CANDIDATES = 400  # the best, among which people are told apart: cells round a hundred of them
@@ -32,6 +34,13 @@ def find_boxes(
             kept.append(n)
             alive &= ~alike[n]
     return sure[kept]
+
+
+def in_image(boxes: Floats, view: View, image: Image) -> Floats:
+    """Boxes (B, 5) of an input in the pixels of the image, and within it."""
+    edges = np.array(image.shape[1::-1], np.float32) - 0.5
+    sides = view.back(boxes[:, :4].reshape(-1, 2, 2)).clip(-0.5, edges)
+    return np.concatenate([sides.reshape(-1, 4), boxes[:, 4:]], axis=1)
 
 
 def ious(boxes: Floats, others: Floats) -> Floats:

@@ -51,6 +51,10 @@ def train(
     accumulate: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
     optimizer: Annotated[str, typer.Option(help="adamw or muon.")] = "adamw",
     lr: Annotated[float, typer.Option(min=0.0)] = 2e-3,
+    trunk_lr: Annotated[
+        float,
+        typer.Option("--trunk-lr", min=0.0, help="What pretrained layers learn at, times --lr."),
+    ] = 0.5,
     decay: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate falls.")
     ] = 1.0,
@@ -114,10 +118,11 @@ def train(
         made = train(
             data, out, report, look=look, teacher=teacher, found=found, network=network,
             options=options, init=init, resume=resume, epochs=epochs, steps=steps,
-            batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr, decay=decay,
-            warmup=warmup, ema=ema, size=size, settings=_augment(augment or []), device=device,
-            amp=amp, compile=compile_, native=native, freeze=freeze, workers=workers, seed=seed,
-            log_every=log_every, save_every=save_every, validate_every=validate_every,
+            batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr,
+            trunk_lr=trunk_lr, decay=decay, warmup=warmup, ema=ema, size=size,
+            settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
+            native=native, freeze=freeze, workers=workers, seed=seed, log_every=log_every,
+            save_every=save_every, validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 

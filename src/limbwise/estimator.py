@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from . import runtime as runtimes
+from .boxes import Floats as Boxes
+from .boxes import find_boxes, in_image
 from .decode import decode
 from .errors import BadInput
 from .fields import Fields
 from .pose import Pose
-from .refine import check_pair, refine
+from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
 from .runtime import Runtime
 from .view import Image, View, fit
 
@@ -24,14 +26,18 @@ BUNDLED_PERSON_INT8 = MODELS / "limbwise-person-int8.xml"
 BUNDLED_PERSON_CHECKPOINT = MODELS / "limbwise-person.safetensors"
 SAMPLE = MODELS / "sample.jpg"  # two people side by side
 
+MIN_BOX = 0.15  # score of a box that is looked into
+
 
 class Estimator:
     """`estimate(image)` gives the poses in it, best first.
 
-    `height` is the input height in pixels (the model's own if None): more finds smaller people and
-    takes longer. With `person`, a network for crops of one person, everybody found is looked at
-    again (refine.py). `min_score` and `max_people` cut the list; `options` go to `decode`.
-    BadInput if the two networks know other keypoints.
+    `height` is the input height in pixels, or the longer side's for a model that says so (the
+    model's own if None): more finds smaller people and takes longer. With `person`, a network for
+    crops of one person, everybody found is looked at again (refine.py). `min_score` and
+    `max_people` cut the list; `options` go to `decode`, `min_box` is the score of a box that is
+    looked into; with `flip` the second stage also sees mirrored crops. BadInput if the two networks
+    do not fit together.
     """
 
     def __init__(
@@ -42,6 +48,8 @@ class Estimator:
         height: int | None = None,
         min_score: float = 0.0,
         max_people: int | None = None,
+        min_box: float = MIN_BOX,
+        flip: bool = False,
         **options: Any,
     ) -> None:
         self.runtime, self.person = runtime, person
@@ -51,8 +59,12 @@ class Estimator:
             raise BadInput(f"an input height of {self.height} pixels is too small")
         if runtime.description.crop:
             raise BadInput(f"{runtime.description.name} looks at one person, not at pictures")
-        if not runtime.description.skeleton.keypoints:
-            raise BadInput(f"{runtime.description.name} finds boxes of people, not keypoints")
+        self.min_box, self.flip = min_box, flip
+        if person is None and not runtime.description.skeleton.keypoints:
+            raise BadInput(
+                f"{runtime.description.name} finds boxes of people, not keypoints: it needs a "
+                "second stage"
+            )
         if person is not None:
             check_pair(runtime.description, person.description)
 
@@ -86,11 +98,21 @@ class Estimator:
     def read(self, said: Fields, view: View, image: Image) -> list[Pose]:
         """The second half: the poses in it, best first, in the image's pixels."""
         model = self.runtime.description
+        if said.boxes is not None and self.person is not None and not self.person.description.prior:
+            boxes = self.boxes(said, view, image)
+            found = poses_in_boxes(image, boxes[: self.max_people], self.person, flip=self.flip)
+            return [pose for pose in found if pose.score >= self.min_score]
         people = decode(said, model.skeleton, **{**model.decoding, **self.options})
         found = [pose.moved(view.back) for pose in people if pose.score >= self.min_score]
         if self.person is not None:
             found = refine(image, found, self.person)
         return found[: self.max_people]
+
+    def boxes(self, said: Fields, view: View, image: Image) -> Boxes:
+        """People's boxes (P, 5) in the image, within it, best first; of a model that finds some."""
+        assert said.boxes is not None
+        found = find_boxes(said.boxes, min_score=self.min_box, max_boxes=MAX_PEOPLE)
+        return in_image(found, view, image)
 
 
 def _check(image: Image) -> None:

@@ -1,10 +1,11 @@
-"""A second look at each person: an enlarged crop, and a network that sees one person.
+"""The second stage: an enlarged crop of each person, and a network that sees one person.
 
-    poses -> a crop round each -> network, told what was found -> heatmaps -> poses, each once
+    boxes or poses -> a crop round each -> network -> heatmaps -> poses, each person once
 
-The first look (decode.py) finds everybody at a cost that does not grow with their number, but on
-cells of 8 pixels of a picture made smaller. The second costs a little for each person, sees all the
-pixels there are, and says better where the keypoints are (docs/log.md has the figures).
+The first stage (boxes.py, decode.py) finds everybody on a picture made smaller. The second costs a
+little for each person, sees all the pixels there are, and says better where the keypoints are
+(docs/log.md has the figures). Networks of two kinds do it: one reads a crop round a person's box;
+the other is also told what the first stage found, the prior keypoints.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,19 @@ from .description import Description
 from .errors import BadInput
 from .pose import Pose, oks
 from .runtime import Runtime
+from .skeleton import BODY, COCO, Skeleton
 from .view import Image, View, cut
 
 Floats = NDArray[np.float32]
 
 LEAST = 0.05  # pixels of the picture per pixel of a crop: what is smaller is not enlarged further
 BOX_MARGIN = 1.25  # times a person's box is a crop, as in the published second stages
-SIGMA = 4.0  # of the Gaussians that a network of the second look learns, in pixels of a crop
+SIGMA = 4.0  # of the Gaussians that a network learnt if it does not say, in pixels of a crop
+MAX_PEOPLE = 30  # at whom the second stage looks
 _AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
+_BOX_AREA = 0.53  # of a person's whole box, the same: COCO's people fill so much of theirs
+_SURE = 0.2  # confidence of a keypoint that counts in a person's score
+_OUTSIDE = 0.35  # of the box's longer side: how far beyond it a keypoint may lie
 
 
 def refine(
@@ -34,18 +40,21 @@ def refine(
     poses: Sequence[Pose],
     runtime: Runtime,
     *,
-    most: int = 30,
-    least: float = 0.3,
+    most: int = MAX_PEOPLE,
+    least: float | None = None,
     same: float = 0.7,
     tell: bool = True,
 ) -> list[Pose]:
     """Poses in an image (H, W, 3) to the same people seen again, in its pixels, best first.
 
-    The `most` best are looked at, the others stay as they are. A keypoint is put where it may
-    expect most of OKS, and not found if that is less than `least`; its confidence is the heatmap's
-    height. Of two poses more alike than `same` (OKS) the better is kept. Scores stay: the first
-    look's order people better than anything the second adds (docs/log.md). Without `tell` the
-    network learns from the poses only where the people are. ValueError if it takes no crops.
+    The `most` best are looked at, the others stay as they are. Of two poses more alike than `same`
+    (OKS) the better is kept. ValueError if the network takes no crops.
+
+    A network that is told prior keypoints puts each where it may expect most of OKS, and does not
+    find it if that is less than `least` (0.3); scores stay, since the first stage's order people
+    better than anything such a network adds (docs/log.md). Without `tell` it learns from the poses
+    only where the people are. For other networks the poses become boxes (`box_of`), and `least`
+    (0.1) is a confidence.
     """
     if runtime.description.crop is None:
         raise ValueError(f"{runtime.description.name} looks at whole pictures")
@@ -53,20 +62,112 @@ def refine(
     poses, others = poses[:most], poses[most:]
     if not poses:
         return []
+    if not runtime.description.prior:
+        boxes = np.array([box_of(pose) for pose in poses], np.float32)
+        seen = poses_in_boxes(image, boxes, runtime, least=0.1 if least is None else least)
+        return distinct([*seen, *others], same)
     pictures, told, views = crops(image, poses, runtime.description.crop)
     said = runtime(pictures, told if tell else np.zeros_like(told))
     heatmaps = np.stack([fields.heatmaps for fields in said])
     heights = heatmaps.max(axis=(2, 3))
     spread = np.array([_spread(p.moved(v.there)) for p, v in zip(poses, views, strict=True)])
     sigmas = 2 * spread[:, None] * np.asarray(runtime.description.skeleton.sigmas)
-    cells, hopes = tops(expected_oks(heatmaps, sigmas / said[0].stride, SIGMA / said[0].stride))
+    drawn = (runtime.description.sigma or SIGMA) / said[0].stride
+    cells, hopes = tops(expected_oks(heatmaps, sigmas / said[0].stride, drawn))
     seen = []
     for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
-        confidence = np.where(hopes[n] < least, 0, heights[n].clip(0, 1)).astype(np.float32)
+        lost = hopes[n] < (0.3 if least is None else least)
+        confidence = np.where(lost, 0, heights[n].clip(0, 1)).astype(np.float32)
         xy = view.back(said[n].pixels(cells[n]))
         xy[confidence == 0] = np.nan
         seen.append(replace(pose, xy=xy, confidence=confidence))
     return distinct(seen + others, same)
+
+
+def poses_in_boxes(
+    image: Image,
+    boxes: Floats,
+    runtime: Runtime,
+    *,
+    least: float = 0.1,
+    same: float = 0.75,
+    flip: bool = False,
+) -> list[Pose]:
+    """Boxes (P, 5) in an image, sides in its pixels and a score, to the poses of their people, best
+    first, each person once.
+
+    A keypoint is found at the highest place of its heatmap if that is `least` high and not far
+    outside the box. A person's score is the mean confidence of the sure keypoints times the root
+    of the box's score. Of two poses more alike than `same` (OKS) the better is kept. With `flip`
+    heatmaps are means with those of the mirrored crop.
+    """
+    its = runtime.description
+    if its.crop is None or its.prior:
+        raise ValueError(f"{its.name} does not look into boxes")
+    boxes = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, :2] < boxes[:, 2:4]).all(axis=1)]
+    if not len(boxes):
+        return []
+    views = [box_view(box, its.crop) for box in boxes]
+    said = runtime(np.stack([cut(image, view, its.crop) for view in views]))
+    heatmaps: Floats = np.stack([fields.heatmaps for fields in said])
+    if flip:
+        turned = runtime(np.stack([cut(image, view, its.crop)[:, ::-1] for view in views]))
+        heatmaps = np.float32(0.5) * (heatmaps + mirrored_maps(turned, its.skeleton))
+    cells, heights = tops(heatmaps)
+    confidence = heights.clip(0, 1)
+    poses = [
+        _pose(its.skeleton, view.back(fields.pixels(xy)), sure, box, least)
+        for view, fields, xy, sure, box in zip(views, said, cells, confidence, boxes, strict=True)
+    ]
+    areas = _BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return [_as_body(pose) for pose in distinct(poses, same, areas)]
+
+
+def _pose(skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, least: float) -> Pose:
+    sure = confidence[confidence > _SURE]
+    score = float(sure.mean() * np.sqrt(box[4])) if len(sure) else 0.0
+    reach = _OUTSIDE * (box[2:4] - box[:2]).max()
+    inside = ((xy > box[:2] - reach) & (xy < box[2:4] + reach)).all(axis=1)
+    found = (confidence >= least) & inside
+    xy = np.where(found[:, None], xy, np.nan).astype(np.float32)
+    return Pose(skeleton, xy, np.where(found, confidence, 0).astype(np.float32), score)
+
+
+def _as_body(pose: Pose) -> Pose:
+    """COCO's keypoints with the neck, the middle of the shoulders; any others as they are."""
+    return pose.as_skeleton(BODY) if pose.skeleton.keypoints == COCO.keypoints else pose
+
+
+def mirrored_maps(said: Sequence[Any], skeleton: Skeleton) -> Floats:
+    """What the heatmaps of mirrored crops say of the crops themselves, (N, K, h, w).
+
+    Cell m of a mirrored map lies (stride - 1 - 2 first) / stride cells beside its mirror image,
+    where `first` is the pixel of the first cell: none if cells lie in the middle of their pixels.
+    """
+    heatmaps = np.stack([fields.heatmaps for fields in said])
+    turned: Floats = heatmaps[:, list(skeleton.mirror), :, ::-1]
+    beside = round((said[0].stride - 1 - 2 * said[0].first) / said[0].stride)
+    if beside:
+        turned = np.concatenate([turned[..., :beside], turned[..., :-beside]], axis=3)
+    return turned
+
+
+def box_of(pose: Pose) -> tuple[float, float, float, float, float]:
+    """A person's box from those keypoints that the first stage found, the fewer the wider, and its
+    score. The factors are those that gave most AP to a published pair (docs/log.md)."""
+    left, top, right, bottom = pose.box
+    wider = (1 + 0.7 * (1 - float(pose.found.mean()))) * 1.4 / BOX_MARGIN
+    across, down = max(right - left, 1) * wider / 2, max(bottom - top, 1) * wider / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - across, y - down, x + across, y + down, pose.score
+
+
+def box_view(box: Floats, size: tuple[int, int], margin: float = BOX_MARGIN) -> View:
+    """From the image to the crop of `size` (height, width) round a box, `margin` times as large."""
+    left, top, right, bottom = (float(side) for side in box[:4])
+    height, width = size
+    extent = max((right - left) / width, (bottom - top) / height, LEAST / margin)
+    return _view(1 / (margin * extent), ((left + right) / 2, (top + bottom) / 2), size)
 
 
 def crops(
@@ -117,8 +218,16 @@ def check_pair(first: Description, person: Description) -> None:
     """BadInput if a network for crops of one person does not fit to the one that finds people."""
     if not person.crop:
         raise BadInput(f"{person.name} looks at whole pictures, not at crops of one person")
-    if person.skeleton.keypoints != first.skeleton.keypoints:
+    if person.prior and not first.skeleton.keypoints:
+        raise BadInput(f"{person.name} needs prior keypoints, and {first.name} finds boxes only")
+    known = _known(first.skeleton.keypoints)
+    if known and known != _known(person.skeleton.keypoints):
         raise BadInput(f"{person.name} and {first.name} know other keypoints")
+
+
+def _known(keypoints: tuple[str, ...]) -> tuple[str, ...]:
+    """People are the same with a neck and without."""
+    return BODY.keypoints if keypoints == COCO.keypoints else keypoints
 
 
 def box_share(found: Any) -> Any:
@@ -133,8 +242,13 @@ def crop_view(pose: Pose, size: tuple[int, int]) -> View:
     height, width = size
     extent = max((right - left) / width, (bottom - top) / height, LEAST)
     scale = box_share(float(pose.found.mean())) / extent
-    middle = np.array([left + right, top + bottom]) / 2
-    corner = np.array([width - 1, height - 1]) / 2 - scale * middle
+    return _view(scale, ((left + right) / 2, (top + bottom) / 2), size)
+
+
+def _view(scale: float, middle: tuple[float, float], size: tuple[int, int]) -> View:
+    """What lies at `middle` (x, y) comes into the middle of a crop of `size`, `scale` times as
+    large."""
+    corner = np.array([size[1] - 1, size[0] - 1]) / 2 - scale * np.array(middle)
     return View(np.array([[scale, 0, corner[0]], [0, scale, corner[1]]]))
 
 
@@ -144,10 +258,14 @@ def _told(pose: Pose, view: View) -> Floats:
     return np.where(pose.found[:, None], found, 0).astype(np.float32)
 
 
-def distinct(poses: Sequence[Pose], same: float) -> list[Pose]:
-    """Best first, without those who are more than `same` (OKS) like somebody better."""
+def distinct(
+    poses: Sequence[Pose], same: float, areas: Sequence[float] | Floats | None = None
+) -> list[Pose]:
+    """Best first, without those who are more than `same` (OKS) like somebody better; `areas` of the
+    people, in square pixels, are those of their keypoints' boxes if they are not given."""
+    sizes = [_spread(pose) ** 2 for pose in poses] if areas is None else areas
     kept: list[Pose] = []
-    for pose in sorted(poses, key=lambda pose: -pose.score):
-        if pose.found.any() and oks(pose, kept, _spread(pose) ** 2).max(initial=0) <= same:
+    for pose, area in sorted(zip(poses, sizes, strict=True), key=lambda each: -each[0].score):
+        if pose.found.any() and oks(pose, kept, area).max(initial=0) <= same:
             kept.append(pose)
     return kept

@@ -7,6 +7,7 @@ human-pose-estimation-0001, which is the same network.
 """
 
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from . import cache
 from .description import ANCESTOR, KEY, Description, choose_outputs, read_description
 from .errors import BadInput
 from .fields import Fields
-from .graphs import Graphs
+from .graphs import AnySize, Crops, FewSizes
 
 Batch = NDArray[np.uint8]
 Maps = NDArray[np.float32]
@@ -45,7 +46,8 @@ class Runtime:
         cells = [side // its.stride for side in images.shape[1:3]]
         heatmaps = said.get("heatmaps", np.zeros((len(images), 0, *cells), np.float32))
         limbs = said.get("limbs", heatmaps[:, :0])
-        keypoints, pairs = len(its.skeleton.keypoints), len(its.skeleton.limbs)
+        keypoints = len(its.skeleton.keypoints)
+        pairs = 0 if its.crop else len(its.skeleton.limbs)
         vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
         boxes = said.get("boxes", [None] * len(images))
         return [
@@ -94,10 +96,18 @@ def openvino(
             cache.prune(kept)
         return compiled
 
-    graphs = Graphs(model, compile_model, chosen)
-
+    its = description or ANCESTOR
+    run: Callable[..., tuple[Maps, ...]]
+    if its.crop:
+        streams = threads or os.cpu_count() or 1
+        options |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams}
+        run = Crops(model, compile_model, chosen, its.crop, streams)
+    elif its.fit != "height":
+        run = FewSizes(model, compile_model, chosen)
+    else:
+        run = AnySize(model, compile_model, chosen)
     label = f"openvino {'int8, ' * quantised}{options['INFERENCE_PRECISION_HINT']}"
-    return Runtime(description or ANCESTOR, label, graphs)
+    return Runtime(its, label, run)
 
 
 def _read_openvino(core: Any, path: Path) -> Any:

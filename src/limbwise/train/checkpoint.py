@@ -79,8 +79,9 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
     if name not in NETWORKS:
         raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
     kind = cast(PoseNetwork, NETWORKS[name])
-    skeleton = part_of(skeleton, kind.finds)
     options = {part: len(getattr(skeleton, part)) for part in kind.finds} | options
+    if not kind.finds:
+        skeleton = Skeleton((), (), ())
     network = NETWORKS[name](**options)
     its = cast(PoseNetwork, network)
     height = height or its.height
@@ -90,13 +91,6 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
         offset=its.offset, sigma=its.sigma, boxes=bool(its.boxes), fit=its.fit,
     )  # fmt: skip
     return Checkpoint(network, description, options)
-
-
-def part_of(skeleton: Skeleton, finds: tuple[str, ...]) -> Skeleton:
-    """The skeleton with those parts only that a network finds."""
-    if "keypoints" not in finds:
-        return Skeleton((), (), ())
-    return skeleton if "limbs" in finds else replace(skeleton, limbs=())
 
 
 def per_colour(value: float | tuple[float, float, float]) -> Tensor:

@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 
 from ..decode import decode
 from ..errors import BadInput
+from ..estimator import Estimator
 from ..fields import Fields
 from ..picture import read_picture
 from ..pose import Pose
-from ..refine import check_pair, refine
+from ..refine import check_pair, poses_in_boxes, refine
 from ..runtime import Runtime, has
-from ..skeleton import Skeleton
+from ..skeleton import BODY, COCO, Skeleton
 from ..view import Image, View, fit
 from ..writers import COCO_CORNER, coco_person
 
 METRICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}  # places in COCOeval.stats
+
+LEAST_BOX = 0.05  # score of a box that counts: AP asks for everybody, in order
 
 Progress = Callable[[Sequence[dict[str, Any]]], Iterable[dict[str, Any]]]
 
@@ -54,29 +57,62 @@ def evaluate(
     """
     labels = read_labels(annotations)
     pictures = labels["images"][:limit]
-    layout = layout_of(labels, runtime.description.skeleton, annotations)
-    height = height or runtime.description.height
-    if person is not None:
-        check_pair(runtime.description, person.description)
-    told = (
-        _labelled(labels, layout, runtime.description.skeleton) if runtime.description.crop else {}
-    )
+    layout = layout_of(labels, (person or runtime).description.skeleton, annotations)
+    find = _finder(runtime, person, labels, layout, height, flip, scales, options)
     began = time.perf_counter()
     detections = []
     for entry in progress(pictures):
         image = read_picture(Path(images) / entry["file_name"])
-        if runtime.description.crop:
-            seen = refine(image, told.get(entry["id"], []), runtime, tell=False)
-            poses = [replace(pose, score=float(pose.confidence.mean())) for pose in seen]
-        else:
-            poses = estimate(runtime, image, height, flip, scales, **options)
-        if person is not None:
-            poses = refine(image, poses, person)
-        people = (coco_person(pose, entry["id"], layout) for pose in poses)
+        people = (coco_person(pose, entry["id"], layout) for pose in find(image, entry["id"]))
         detections += [person for person in people if person]
     seconds = time.perf_counter() - began
     found = score(labels, detections, [entry["id"] for entry in pictures], layout)
     return found | {"images": len(pictures), "seconds": round(seconds, 2)}, detections
+
+
+def _finder(
+    runtime: Runtime, person: Runtime | None, labels: dict[str, Any], layout: Skeleton,
+    height: int | None, flip: bool, scales: Sequence[float], options: dict[str, Any],
+) -> Callable[[Image, int], list[Pose]]:  # fmt: skip
+    """An image and its id to the poses in it, by whatever the networks do."""
+    its = runtime.description
+    if its.crop and its.prior:
+        told = _labelled(labels, layout, its.skeleton)
+
+        def find_told(image: Image, n: int) -> list[Pose]:
+            seen = refine(image, told.get(n, []), runtime, tell=False)
+            return [replace(pose, score=float(pose.confidence.mean())) for pose in seen]
+
+        return find_told
+    if its.crop:
+        boxes = _labelled_boxes(labels)
+        return lambda image, n: poses_in_boxes(
+            image, boxes.get(n, np.zeros((0, 5), np.float32)), runtime, flip=flip
+        )
+    if its.boxes and person is not None:
+        estimate_all = Estimator(
+            runtime, person=person, height=height, min_box=LEAST_BOX, flip=flip, min_score=0
+        )
+        return lambda image, n: estimate_all(image)
+    if person is not None:
+        check_pair(its, person.description)
+
+    def find(image: Image, n: int) -> list[Pose]:
+        poses = estimate(runtime, image, height or its.height, flip, scales, **options)
+        return poses if person is None else refine(image, poses, person)
+
+    return find
+
+
+def _labelled_boxes(labels: dict[str, Any]) -> dict[int, Any]:
+    """By a picture's id the boxes (P, 5) of the people with keypoints, with a score of 1."""
+    boxes: dict[int, list[list[float]]] = {}
+    for entry in labels["annotations"]:
+        if any(entry["keypoints"][2::3]):
+            left, top = (side - COCO_CORNER for side in entry["bbox"][:2])
+            right, bottom = left + entry["bbox"][2], top + entry["bbox"][3]
+            boxes.setdefault(entry["image_id"], []).append([left, top, right, bottom, 1])
+    return {image: np.array(some, np.float32) for image, some in boxes.items()}
 
 
 def read_labels(path: str | Path) -> dict[str, Any]:
@@ -108,6 +144,8 @@ def layout_of(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> S
     """The keypoints of the label file in its order; limbs play no part. BadInput if the skeleton
     lacks one."""
     names = tuple(labels["categories"][0]["keypoints"])
+    if skeleton.keypoints == COCO.keypoints:
+        skeleton = BODY  # poses have the neck too
     known = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
     if missing := [name for name in names if name not in known]:
         raise BadInput(f"{path} labels keypoints that the model lacks: {', '.join(missing)}")

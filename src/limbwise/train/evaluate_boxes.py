@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..boxes import find_boxes
+from ..boxes import find_boxes, in_image
 from ..estimator import Estimator
 from ..picture import read_picture
 from ..pose import Pose
@@ -74,10 +74,7 @@ def _of_boxes(
         said = runtime(picture[None])[0].boxes
         assert said is not None
         boxes = find_boxes(said, min_score=_LEAST, max_iou=max_iou, max_boxes=MOST)
-        boxes[:, :4] = view.back(boxes[:, :4].reshape(-1, 2, 2)).reshape(-1, 4)
-        edges = np.tile(np.array(image.shape[1::-1], np.float32), 2) - 0.5
-        boxes[:, :4] = boxes[:, :4].clip(-0.5, edges)
-        return boxes
+        return in_image(boxes, view, image)
 
     return find
 

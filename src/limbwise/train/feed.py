@@ -241,6 +241,8 @@ def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float) -> 
     size = batch.weights.shape[-2], batch.weights.shape[-1]
     stride = made.traits.stride
     wanted: Skeleton = made.description.skeleton
+    if made.traits.crops:
+        wanted = replace(wanted, limbs=())  # they are drawn, not learnt
     keypoints = batch.keypoints + ((stride - 1) / 2 - made.traits.offset)  # where cells lie
     return Targets(
         targets.heatmaps(keypoints, batch.visible, size, stride, sigma),

@@ -6,9 +6,9 @@
                                                   stride 32, 320 +-- fuse --- up
 
 Yu et al. 2021 (arXiv 2104.06403), the naive variant: two shuffle units (Ma et al. 2018, ShuffleNet
-V2, arXiv 1807.11164) on each branch and a fusion of all branches make a module; wider channels than
-the paper's, as in PaddleDetection's PP-TinyPose, whose weights scripts/second_stage_from_published.py
-reads into it.
+V2, arXiv 1807.11164) on each branch and a fusion of all branches make a module. The channels are
+those of PaddleDetection's PP-TinyPose, wider than the paper's; its published weights are read by
+scripts/second_stage_from_published.py.
 
 A shuffle unit splits its channels, changes one half and shuffles both. On a CPU that takes as long
 as the arithmetic, so here a pair of units is written without: the order of channels is in the
@@ -16,6 +16,7 @@ weights, and a 1x1 convolution picks the quarter of them that passes a pair unch
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +137,7 @@ class LiteHRNet(nn.Module):
     mean = (103.53, 116.28, 123.675)  # of ImageNet, B, G, R
     scale = (1 / 57.375, 1 / 57.12, 1 / 58.395)
     limbs = 0
+    pretrained = ("stem", "branches", "stages", "head")  # learn at `trunk_lr` times the rate
     finds = ("keypoints",)
     boxes = ()
     fit = "height"
@@ -156,10 +158,7 @@ class LiteHRNet(nn.Module):
         )
         self.branches = nn.ModuleList(
             [separable(32, channels[0], norm=norm), separable(32, channels[1], 2, norm=norm)]
-            + [
-                separable(fine, coarse, 2, norm=norm)
-                for fine, coarse in zip(channels[1:], channels[2:], strict=False)
-            ]
+            + [separable(fine, coarse, 2, norm=norm) for fine, coarse in pairwise(channels[1:])]
         )
         self.stages = nn.ModuleList(
             nn.ModuleList(Module(channels[: number + 2], norm) for _ in range(count))

@@ -41,9 +41,9 @@ class Recipe:
     """How to train: `optimizer` (optimizers.py), warm-up then cosine, an average of the weights
     (EMA).
 
-    `trunk_lr` multiplies the learning rate of pretrained layers; `decay` is the last share of the
-    steps, over which the rate falls; `accumulate` batches make a step; `amp` computes in bf16
-    where the device does not merely imitate it (optimizers.py);
+    `trunk_lr` multiplies the learning rate of what a network calls `pretrained`; `decay` is the
+    last share of the steps, over which the rate falls; `accumulate` batches make a step; `amp`
+    computes in bf16 where the device does not merely imitate it (optimizers.py);
     `native` compiles a faster backward pass for CPUs (depthwise.py); `freeze`: the stem and that
     many stages of a pretrained trunk stay as they are, half of a step's time on a CPU;
     every `save_every` steps the run is saved, every `validate_every` the average is measured.

@@ -31,11 +31,12 @@ def optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.Optim
     """
     if settings.optimizer not in ("adamw", "muon"):
         raise BadInput(f"optimizer {settings.optimizer} is not known: adamw or muon")
+    pretrained = getattr(network, "pretrained", ("trunk.",))
     groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for name, value in network.named_parameters():
         if value.requires_grad:
             pointwise = settings.optimizer == "muon" and _is_pointwise(name, value)
-            kind = pointwise, name.startswith("trunk."), value.ndim > 1
+            kind = pointwise, name.startswith(pretrained), value.ndim > 1
             groups.setdefault(kind, []).append(value)
     matrices = [_group(kind, values, settings) for kind, values in groups.items() if kind[0]]
     others = [_group(kind, values, settings) for kind, values in groups.items() if not kind[0]]
