@@ -70,8 +70,9 @@ def person_crops(
     known = (moved.state[:, 1] == SURE) & ~dice.chance(_NOTHING, len(people), 1)
     found = torch.cat([moved.keypoints[:, 1], known[..., None]], dim=2)
     batch = Batch(
-        images, moved.keypoints[:, :1], state == SURE, weights[:, 0], weights, weights[:, :0]
-    )
+        images, moved.keypoints[:, :1], state == SURE, weights[:, 0], weights, weights[:, :0],
+        moved.boxes[:, :1], moved.boxes[:, :0],
+    )  # fmt: skip
     return batch, found
 
 
