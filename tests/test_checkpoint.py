@@ -105,7 +105,5 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(content: bytes, tmp_path: 
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(
-        BadInput, match="choose one of limbwise, limbwise-person, lite-hrnet, "
-    ):
+    with pytest.raises(BadInput, match="choose one of limbwise, limbwise-person, lite-hrnet, "):
         build("resnet", BODY)

@@ -35,11 +35,17 @@ def train(
     val_images: Annotated[Path | None, typer.Option("--val-images")] = None,
     network: Annotated[
         str,
-        typer.Option(help="limbwise, limbwise-person (the second look) or lightweight-openpose."),
+        typer.Option(
+            help="limbwise, limbwise-person (the second look), limbwise-detector (boxes of people) "
+            "or lightweight-openpose."
+        ),
     ] = "limbwise",
     stages: Annotated[
         int | None, typer.Option(min=0, help="Refinement stages of lightweight-openpose.")
     ] = None,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="limbwise finds people as boxes too.")
+    ] = False,
     init: Annotated[
         str | None,
         typer.Option(help="imagenet, bundled, mobilenet:FILE, or a checkpoint to go on from."),
@@ -95,6 +101,12 @@ def train(
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
+    room: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="GB for decoded pictures, if they fit; half of the memory if absent."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     log_every: Annotated[int, typer.Option("--log-every", min=1, help="Steps.")] = 20,
     save_every: Annotated[int, typer.Option("--save-every", min=1, help="Steps.")] = 500,
@@ -113,7 +125,10 @@ def train(
     pairs = [(str(annotations), str(images)), *map(_pair, also or [])]
     labels, places = zip(*pairs, strict=True)
     data = Data(labels, places, val_annotations, val_images, sigmas)
-    options = {} if stages is None else {"refinement_stages": stages}
+    options: dict[str, Any] = {} if stages is None else {"refinement_stages": stages}
+    if boxes and network != "limbwise":
+        raise BadInput(f"--boxes goes with --network limbwise, not with {network}")
+    options |= {"boxes": True} if boxes else {}
     with _reports(out) as (report, look):
         made = train(
             data, out, report, look=look, teacher=teacher, found=found, network=network,
@@ -122,6 +137,7 @@ def train(
             trunk_lr=trunk_lr, decay=decay, warmup=warmup, ema=ema, size=size,
             settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
             native=native, freeze=freeze, workers=workers, seed=seed, log_every=log_every,
+            room=None if room is None else round(room * 1e9),
             save_every=save_every, validate_every=validate_every,
         )  # fmt: skip
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")

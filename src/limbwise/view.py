@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 
 GREY = (128, 128, 128)  # where there is no picture
-FITS = ("height", "side", "square")  # what of an input is as long as was asked for (`fit`)
+FITS = ("height", "side")  # what of an input is as long as was asked for (`fit`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def fit(
 
     A picture wider than `widest` times its height is made smaller, so that a strip of 20000 x 50
     pixels costs no more than any other picture. With `to` "side" the longer side gets `height`
-    pixels, whichever it is, and with "square" the shorter one is padded to as many.
+    pixels, whichever it is.
     """
     rows, columns = image.shape[:2]
     scale = min(height / rows, (widest if to == "height" else 1) * height / columns)
@@ -56,8 +56,6 @@ def fit(
         image = _halved(image)  # 4 to 20 times as fast as INTER_AREA all the way
     scaled = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     right, below = -size[0] % multiple, -size[1] % multiple
-    if to == "square":
-        right, below = (-(-height // multiple) * multiple - side for side in size)
     padded = cv2.copyMakeBorder(scaled, 0, below, 0, right, cv2.BORDER_CONSTANT, value=GREY)
     return padded.astype(np.uint8, copy=False), View.scaling(size[0] / columns, size[1] / rows)
 

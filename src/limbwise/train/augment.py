@@ -4,17 +4,18 @@ Samples -> a plane for each sample and a crop of it (crop.py) -> its pixels (pai
 labels (weights.py) -> Batch
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .crop import People, Plane, crop_of, people_on, plane_of
+from ..skeleton import Skeleton
+from .crop import People, Plane, boxes_in, crop_of, people_on, plane_of, regions_on
 from .dice import Augment, Dice
 from .labels import SURE
 from .paint import drawn, look_of
 from .samples import Samples, Size
-from .weights import in_crop, keypoint_weights, limb_weights, region_weights
+from .weights import boxes_in_sight, in_crop, keypoint_weights, limb_weights, region_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,9 @@ class Batch:
     Loss weights 0..1: weights (N, h, w) is 0 in regions that nobody labelled; keypoint_weights
     (N, K, h, w) and limb_weights (N, L, h, w) are that, 0 round unsure keypoints too, and 1 where
     something is labelled after all.
+
+    boxes (N, P, 4) of the people, as far as the crop shows them, and `ignored` (N, R, 4), regions
+    that are neither people nor background; both left, top, right, bottom, nan for nobody.
     """
 
     images: Tensor
@@ -33,6 +37,8 @@ class Batch:
     weights: Tensor
     keypoint_weights: Tensor
     limb_weights: Tensor
+    boxes: Tensor
+    ignored: Tensor
 
 
 def augmented(
@@ -45,15 +51,17 @@ def augmented(
     stride: int = 8,
     sigma: float = 7.0,
     width: float = 8.0,
+    maps: bool = True,
 ) -> Batch:
     """The samples indices (N,) in crops of `size`, changed at random; the first of them are the
-    mosaics. `sigma` and `width`, in pixels, are those of the targets (targets.py)."""
+    mosaics. `sigma` and `width`, in pixels, are those of the targets (targets.py). Without `maps`
+    the batch has boxes only, and no keypoints or limbs."""
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, indices.to(samples.keypoints.device), settings.mosaic, dice)
     people = people_on(samples, plane)
     crop = crop_of(plane, people, size, settings, dice)
     images = drawn(samples, plane, crop, size, look_of(len(indices), size, settings, dice), dice)
-    return labelled(samples, plane, people, crop, images, (stride, sigma, width))
+    return labelled(samples, plane, people, crop, images, (stride, sigma, width), maps)
 
 
 def letterboxed(
@@ -82,10 +90,14 @@ def labelled(
     crop: Tensor,
     images: Tensor,
     targets: tuple[int, float, float],
+    maps: bool = True,
 ) -> Batch:
     stride, sigma, width = targets
     size = images.shape[2] // stride, images.shape[3] // stride
     people = in_crop(people, crop, images.shape[2:], samples.skeleton, 4 * sigma)
+    skeleton = samples.skeleton if maps else Skeleton((), (), ())
+    if not maps:
+        people = replace(people, keypoints=people.keypoints[:, :, :0], state=people.state[:, :, :0])
     weights = region_weights(samples, plane, crop, size, stride, sigma)
     visible = people.state == SURE
     return Batch(
@@ -93,6 +105,7 @@ def labelled(
         people.keypoints,
         visible,
         weights,
-        keypoint_weights(people, weights, samples.skeleton, stride, sigma),
-        limb_weights(people, weights, samples.skeleton, stride, width),
+        keypoint_weights(people, weights, skeleton, stride, sigma),
+        limb_weights(people, weights, skeleton, stride, width),
+        *boxes_in_sight(people.boxes, boxes_in(regions_on(samples, plane), crop), images.shape[2:]),
     )

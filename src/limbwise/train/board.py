@@ -35,11 +35,15 @@ def board(out: Path) -> tuple[Report, Look]:
 
 @torch.no_grad()
 def wanted_and_said(made: Checkpoint, sample: Sampler) -> list[Image]:
-    """Of the first training crops: the crop, then heatmaps and limb fields, wanted above said."""
+    """Of the first training crops: the crop, then heatmaps and limb fields, wanted above said;
+    none of a network that finds boxes only."""
+    if not made.traits.keypoints:
+        return []
     (pictures, *found), targets = sample(0, PICTURES, (0, 1))
     device = next(made.network.parameters()).device
     x = normalised(pictures.to(device), made.traits)
-    maps, limbs = made.network.eval()(x, *(each.to(device) for each in found))[-2:]
+    outputs = made.network.eval()(x, *(each.to(device) for each in found))
+    maps, limbs = outputs[: -1 if made.traits.boxes else None][-2:]
     hottest = maps[:, : targets.heatmaps.shape[1]].amax(dim=1)
     said = hottest.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)
     wanted = targets.heatmaps.amax(dim=1).cpu().numpy(), targets.limbs.cpu().numpy()

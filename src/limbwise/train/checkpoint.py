@@ -76,9 +76,7 @@ class Checkpoint:
 def build(name: str, skeleton: Skeleton, height: int | None = None, **options: Any) -> Checkpoint:
     """A fresh network for a skeleton and inputs of `height` (None: the usual); BadInput for an
     unknown name."""
-    if name not in NETWORKS:
-        raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
-    kind = cast(PoseNetwork, NETWORKS[name])
+    kind = kind_of(name)
     options = {part: len(getattr(skeleton, part)) for part in kind.finds} | options
     if not kind.finds:
         skeleton = Skeleton((), (), ())
@@ -91,6 +89,13 @@ def build(name: str, skeleton: Skeleton, height: int | None = None, **options: A
         offset=its.offset, sigma=its.sigma, boxes=bool(its.boxes), fit=its.fit,
     )  # fmt: skip
     return Checkpoint(network, description, options)
+
+
+def kind_of(name: str) -> PoseNetwork:
+    """What all networks of a name have in common; BadInput for an unknown one."""
+    if name not in NETWORKS:
+        raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
+    return cast(PoseNetwork, NETWORKS[name])
 
 
 def per_colour(value: float | tuple[float, float, float]) -> Tensor:

@@ -37,7 +37,8 @@ def read(
 ) -> Labels:
     """COCO keypoint files and where their pictures are: folders or .tar files, one for all or each.
 
-    Without `skeleton` it is the first file's own (`skeleton_of`). BadInput if a file is none, if
+    Without `skeleton` it is the first file's own (`skeleton_of`); with an empty one only the boxes
+    of the people are read, whether or not there are keypoints. BadInput if a file is none, if
     it lacks a keypoint of `skeleton`, or if none of its pictures is found.
     """
     files, places = _paths(annotations), _paths(images)
@@ -46,7 +47,8 @@ def read(
     found = _Found()
     for number, file in enumerate(files):
         data = load_json(file)
-        category = keypoint_category(data, file)
+        boxes_only = skeleton is not None and not skeleton.keypoints
+        category = box_category(data) if boxes_only else keypoint_category(data, file)
         skeleton = skeleton or skeleton_of(category, file, sigmas, default_sigma)
         sources = _sources(category, skeleton, file)
         rows = _add_pictures(found, data["images"], file, places[number % len(places)])
@@ -59,6 +61,19 @@ def keypoint_names(annotations: str | Path) -> tuple[str, ...]:
     """The keypoints that a COCO file labels, in its order; BadInput if it is none."""
     path = Path(annotations)
     return tuple(keypoint_category(load_json(path), path)["keypoints"])
+
+
+def has_keypoints(annotations: str | Path) -> bool:
+    """Whether a COCO file labels any; BadInput if it is none."""
+    categories = load_json(Path(annotations))["categories"]
+    return any(isinstance(category.get("keypoints"), list) for category in categories)
+
+
+def box_category(data: Entry) -> Entry:
+    """The category of people, else the first, as if it had no keypoints."""
+    of_people = [each for each in data["categories"] if each.get("name") == "person"]
+    chosen: Entry = (of_people or data["categories"] or [{}])[0]
+    return {**chosen, "keypoints": []}
 
 
 def _paths(paths: Paths) -> list[Path]:
@@ -122,8 +137,8 @@ def _sources(category: Entry, skeleton: Skeleton, path: Path) -> tuple[Ints, Int
     ]
     if missing := sorted({name for pair in pairs for name in pair} - set(place)):
         raise BadInput(f"{path} does not label {', '.join(missing)}: choose another skeleton")
-    first, second = np.array([(place[a], place[b]) for a, b in pairs], np.int64).T
-    return first, second
+    both = np.array([(place[a], place[b]) for a, b in pairs], np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
 @dataclass(eq=False)
@@ -222,14 +237,15 @@ def _add_annotation(
     height, width = found.sizes[row]
     box = _box(entry, faults)
     xy, state = _keypoints(entry, count, (width, height), faults)
-    if entry.get("iscrowd") or not state.any():
+    nowhere = box is None if not count else not state.any()
+    if entry.get("iscrowd") or nowhere:
         if box is not None:
             found.regions += [
                 (row, strip) for strip in _strips(entry, box, (height, width), faults)
             ]
         return
     if box is None:
-        box = np.concatenate([xy[state > 0].min(axis=0), xy[state > 0].max(axis=0)])
+        box = _round(xy[state > 0])
     area = entry.get("area")
     if not isinstance(area, int | float) or not 0 < area < np.inf:
         faults.append("has no area: that of its box counts")
@@ -253,11 +269,20 @@ def _box(entry: Entry, faults: list[str]) -> Floats | None:
     return np.array([left, top, left + width, top + height], np.float32) - COCO_CORNER
 
 
+def _round(xy: NDArray[Any]) -> Floats:
+    """A person's box, as far as it is known from the keypoints: wider by a quarter."""
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    margin = (high - low) / 8
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
 def _keypoints(
     entry: Entry, count: int, size: tuple[int, int], faults: list[str]
 ) -> tuple[Floats, NDArray[Any]]:
     """xy (count, 2) and state (count,), all ABSENT where they make no sense; `size` is (W, H)."""
     nobody = np.zeros((count, 2), np.float32), np.zeros(count)
+    if not count:
+        return nobody
     try:
         values = np.array(entry["keypoints"], np.float64)
     except (KeyError, TypeError, ValueError):

@@ -57,8 +57,8 @@ def plane_of(samples: Samples, indices: Tensor, mosaic: float, dice: Dice) -> Pl
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """keypoints (N, P, K, 2), state (N, P, K), ABSENT where a sample has fewer people, boxes
-    (N, P, 4) and spread (N, P), all on the plane or all in the crop."""
+    """keypoints (N, P, K, 2), state (N, P, K), boxes (N, P, 4) and spread (N, P), all on the plane
+    or all in the crop. Where a sample has fewer people state is ABSENT and boxes are nan."""
 
     keypoints: Tensor
     state: Tensor
@@ -75,9 +75,17 @@ def people_on(samples: Samples, plane: Plane) -> People:
     return People(
         keypoints.flatten(1, 2),
         (samples.state[rows] * real[..., None]).flatten(1, 2),
-        boxes.flatten(1, 2),
+        boxes.masked_fill(~real[..., None], math.nan).flatten(1, 2),
         (samples.spread[rows] / scale).flatten(1, 2),
     )
+
+
+def regions_on(samples: Samples, plane: Plane) -> Tensor:
+    """The regions (N, R, 4) of all pictures on the plane, nan where a sample has fewer."""
+    rows, real = rows_of(samples.regions_from, plane)
+    scale, offset = plane.scale[:, :, None], plane.offset[:, :, None]
+    regions = (samples.regions[rows] - offset.repeat(1, 1, 1, 2)) / scale[..., None]
+    return regions.masked_fill(~real[..., None], math.nan).flatten(1, 2)
 
 
 def rows_of(begin: Tensor, plane: Plane) -> tuple[Tensor, Tensor]:
@@ -112,6 +120,19 @@ def times(matrix: Tensor, xy: Tensor) -> Tensor:
     return (matrix * xy[..., None, :]).sum(dim=-1)
 
 
+def inverse_of(crop: Tensor) -> Tensor:
+    """(N, 2, 2): from the plane to output pixels, less what is added."""
+    (a, b), (c, d) = (row.unbind(1) for row in crop[:, :, :2].unbind(1))
+    return torch.stack([d, -b, -c, a], dim=1).view(-1, 2, 2) / area_of(crop)[:, None, None]
+
+
+def boxes_in(boxes: Tensor, crop: Tensor) -> Tensor:
+    """Boxes (N, P, 4) of the plane to the upright boxes round them in output pixels."""
+    corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].view(*boxes.shape[:2], 4, 2)
+    places = times(inverse_of(crop)[:, None, None], corners - crop[:, None, None, :, 2])
+    return torch.cat([places.amin(dim=2), places.amax(dim=2)], dim=2)
+
+
 def area_of(crop: Tensor) -> Tensor:
     """(N,) plane pixels per output pixel, negative if it is a mirror image."""
     return crop[:, 0, 0] * crop[:, 1, 1] - crop[:, 0, 1] * crop[:, 1, 0]
@@ -126,7 +147,10 @@ def _looked_at(plane: Plane, people: People, share: float, dice: Dice) -> tuple[
     half = plane.size.amax(dim=1) / 2
     if not people.state.shape[1]:
         return anywhere, half
-    sure = (people.state == SURE).sum(dim=2).cumsum(dim=1)
+    sure = (people.state == SURE).sum(dim=2)
+    if not people.state.shape[2]:  # boxes are all that is known
+        sure = 1 - people.boxes[..., 0].isnan().int()
+    sure = sure.cumsum(dim=1)
     chosen = (sure <= lot * sure[:, -1:]).sum(dim=1).clamp(max=sure.shape[1] - 1)
     box = people.boxes[torch.arange(count, device=lot.device), chosen]
     on_person &= sure[:, -1] > 0

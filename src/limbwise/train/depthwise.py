@@ -49,7 +49,6 @@ def _fits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
         isinstance(layer, nn.Conv2d)
         and layer.groups == layer.in_channels == layer.out_channels
         and layer.groups % LANES == 0
-        and layer.bias is None
         and layer.dilation == (1, 1)
         and layer.kernel_size in ((3, 3), (5, 5), (7, 7))
         and layer.stride in ((1, 1), (2, 2))
@@ -62,6 +61,8 @@ def _forward(layer: nn.Conv2d, x: Tensor) -> Tensor:
         x = x.to(torch.get_autocast_dtype("cpu"))
     with torch.autocast("cpu", enabled=False):
         out: Tensor = _Depthwise.apply(x, layer.weight, layer.stride[0])  # type: ignore[no-untyped-call]
+        if layer.bias is not None:
+            out = out + layer.bias.to(out.dtype)[:, None, None]
     return out
 
 

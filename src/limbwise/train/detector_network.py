@@ -30,7 +30,7 @@ def layer(
     convolution = nn.Conv2d(
         inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=not norm
     )
-    between = [nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)] if norm else []
+    between = [nn.BatchNorm2d(outputs, eps=1e-3)] if norm else []
     return nn.Sequential(convolution, *between, nn.SiLU(inplace=True))
 
 

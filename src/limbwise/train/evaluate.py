@@ -115,16 +115,17 @@ def _labelled_boxes(labels: dict[str, Any]) -> dict[int, Any]:
     return {image: np.array(some, np.float32) for image, some in boxes.items()}
 
 
-def read_labels(path: str | Path) -> dict[str, Any]:
-    """A COCO keypoint file; BadInput names what is missing in it."""
+def read_labels(path: str | Path, keypoints: bool = True) -> dict[str, Any]:
+    """A COCO keypoint file, or any of boxes without `keypoints`; BadInput names what is missing."""
     try:
         labels: Any = json.loads(Path(path).read_bytes())
     except ValueError as error:
         raise BadInput(f"{path} is not a JSON file: {error}") from error
+    named = ("keypoints",) * keypoints
     needed = {
         "images": ("id", "file_name"),
-        "annotations": ("id", "image_id", "category_id", "keypoints", "bbox", "area"),
-        "categories": ("id", "keypoints"),
+        "annotations": ("id", "image_id", "category_id", *named, "bbox", "area"),
+        "categories": ("id", *named),
     }
     for part, keys in needed.items():
         entries = labels.get(part) if isinstance(labels, dict) else None

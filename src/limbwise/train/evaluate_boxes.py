@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..boxes import find_boxes, in_image
+from ..errors import BadInput
 from ..estimator import Estimator
 from ..picture import read_picture
 from ..pose import Pose
@@ -48,7 +49,7 @@ def evaluate_boxes(
     pixels squared, at an IoU of 0.5; images, seconds. At most 16 boxes of a picture count.
     BadInput as for `evaluate`.
     """
-    labels = read_labels(annotations)
+    labels = read_labels(annotations, keypoints=False)
     pictures = labels["images"][:limit]
     if runtime.description.boxes:
         finder = _of_boxes(runtime, height, max_iou)
@@ -67,16 +68,24 @@ def evaluate_boxes(
 def _of_boxes(
     runtime: Runtime, height: int | None, max_iou: float
 ) -> Callable[[Image], Iterable[Floats]]:
+    return lambda image: in_picture(runtime, image, height, _LEAST, max_iou)
+
+
+def in_picture(
+    runtime: Runtime,
+    image: Image,
+    height: int | None = None,
+    min_score: float = 0.3,
+    max_iou: float = 0.6,
+) -> Floats:
+    """The boxes (B, 5) that a network finds in an image, in its pixels, best first."""
     its = runtime.description
-
-    def find(image: Image) -> Floats:
-        picture, view = fit(image, height or its.height, its.multiple, to=its.fit)
-        said = runtime(picture[None])[0].boxes
-        assert said is not None
-        boxes = find_boxes(said, min_score=_LEAST, max_iou=max_iou, max_boxes=MOST)
-        return in_image(boxes, view, image)
-
-    return find
+    picture, view = fit(image, height or its.height, its.multiple, to=its.fit)
+    said = runtime(picture[None])[0].boxes
+    if said is None:
+        raise BadInput(f"{its.name} finds no boxes")
+    boxes = find_boxes(said, min_score=min_score, max_iou=max_iou, max_boxes=MOST)
+    return in_image(boxes, view, image)
 
 
 def _of_poses(
@@ -95,14 +104,15 @@ def widened(pose: Pose) -> Floats:
 
 
 def _result(box: Floats, image: int) -> dict[str, Any]:
-    left, top, right, bottom, score = (float(value) for value in box)
+    score = round(float(box[4]), 5)
+    return {"image_id": image, "category_id": _PERSON, "bbox": coco_box(box), "score": score}
+
+
+def coco_box(box: Floats) -> list[float]:
+    """left, top, width and height of a box (5,), as COCO counts."""
+    left, top, right, bottom = (float(value) for value in box[:4])
     sides = left + COCO_CORNER, top + COCO_CORNER, right - left, bottom - top
-    return {
-        "image_id": image,
-        "category_id": _PERSON,
-        "bbox": [round(side, 2) for side in sides],
-        "score": round(score, 5),
-    }
+    return [round(side, 2) for side in sides]
 
 
 def score_boxes(

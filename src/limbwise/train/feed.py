@@ -21,6 +21,7 @@ from ..runtime import Runtime
 from ..skeleton import Skeleton
 from . import targets
 from .augment import Batch, augmented
+from .boxes import BoxTargets
 from .checkpoint import Checkpoint
 from .dice import Augment
 from .labels import SURE, Labels
@@ -112,7 +113,7 @@ def _sampler(
         device = everything.keypoints.device
         generator = _dice(device, seed, number, share[0])
         batch = augmented(everything, places.to(device), (side, side), generator, settings,
-                          stride=made.traits.stride)  # fmt: skip
+                          stride=made.traits.stride, maps=bool(made.traits.keypoints))  # fmt: skip
         return (batch.images,), _targets(batch, made, limbs, made.traits.sigma)
 
     return sample
@@ -174,6 +175,8 @@ def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Genera
 def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
     """The same batches with the teacher's heatmaps."""
     theirs, ours = teacher.description, made.description
+    if not ours.skeleton.keypoints:
+        raise BadInput(f"{ours.name} learns boxes, a teacher knows heatmaps: leave out --teacher")
     if theirs.stride != ours.stride or not set(ours.skeleton.keypoints) <= set(
         theirs.skeleton.keypoints
     ):
@@ -239,14 +242,15 @@ def _order(epoch: int, count: int, seed: int) -> Tensor:
 
 def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float) -> Targets:
     size = batch.weights.shape[-2], batch.weights.shape[-1]
-    stride = made.traits.stride
+    its = made.traits
     wanted: Skeleton = made.description.skeleton
-    if made.traits.crops:
+    if its.crops:
         wanted = replace(wanted, limbs=())  # they are drawn, not learnt
-    keypoints = batch.keypoints + ((stride - 1) / 2 - made.traits.offset)  # where cells lie
+    keypoints = batch.keypoints + ((its.stride - 1) / 2 - its.offset)  # where cells lie
     return Targets(
-        targets.heatmaps(keypoints, batch.visible, size, stride, sigma),
-        targets.limb_fields(batch.keypoints, batch.visible, size, wanted, stride),
+        targets.heatmaps(keypoints, batch.visible, size, its.stride, sigma),
+        targets.limb_fields(batch.keypoints, batch.visible, size, wanted, its.stride),
         batch.keypoint_weights.float(),
         batch.limb_weights[:, limbs].float(),
+        boxes=BoxTargets(batch.boxes, batch.ignored, its.boxes) if its.boxes else None,
     )

@@ -4,6 +4,9 @@
                                   +- stride 16 -> 96 -> (+) -> block ----+ up
                                   +- stride  8 -> 96 -> (+) -> 3 blocks -> heatmaps, limb fields
 
+With `boxes` a small head at strides 8 and 16 finds people as boxes too, as a detector does
+(detector_network.py).
+
 Built of what CPUs run well and int8 survives: convolutions, ReLU6, additions; no squeeze-excite, no
 sigmoid. Each block is a 7x7 convolution per channel and two 1x1 (ConvNeXt's shape, Liu et al. 2022,
 arXiv 2201.03545, with batch norm, which folds away). The trunk is Google's EfficientNet-Lite0 (Tan
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import BadInput
+from .detector_network import Head, decoded
 
 # (repeats, kernel, stride, expansion, channels) of EfficientNet-Lite0's stages.
 STAGES = [
@@ -112,7 +116,8 @@ class LimbwiseNetwork(nn.Module):
     """(N, 3, H, W) normalised BGR, sides whole multiples of 8, to [heatmaps, limb fields].
 
     heatmaps (N, K, H/8, W/8); limb fields (N, 2 L, H/8, W/8) as x, y pairs. While training, the
-    same two after the first block come before them, for deep supervision.
+    same two after the first block come before them, for deep supervision. With `boxes` these come
+    last (N, A, 5); while training, the maps (N, 5, h, w) of each stride.
     """
 
     stride = 8
@@ -129,8 +134,9 @@ class LimbwiseNetwork(nn.Module):
     fit = "height"
 
     def __init__(
-        self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0
-    ) -> None:
+        self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0,
+        boxes: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.keypoints, self.limbs = keypoints, limbs
         self.trunk = Trunk(width)
@@ -144,6 +150,9 @@ class LimbwiseNetwork(nn.Module):
         for head in (self.early, self.last):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias if head.bias is not None else torch.empty(0))
+        if boxes:
+            self.boxes = (8, 16)
+            self.box_heads = nn.ModuleList(Head(channels, stride, layers=1) for stride in (8, 16))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         _, *taps = self.trunk(x)
@@ -155,7 +164,11 @@ class LimbwiseNetwork(nn.Module):
             x = block(x)
             if number == 0 and self.training:
                 outputs += self._maps(self.early, x)
-        return outputs + self._maps(self.last, x)
+        outputs += self._maps(self.last, x)
+        if not self.boxes:
+            return outputs
+        maps = [head(each) for head, each in zip(self.box_heads, (x, mid), strict=True)]
+        return outputs + (maps if self.training else [decoded(maps, self.boxes)])
 
     def _maps(self, head: nn.Module, x: Tensor) -> list[Tensor]:
         maps = head(x)

@@ -1,25 +1,43 @@
-"""How wrong: squared differences of maps where somebody labelled, all stages alike."""
+"""How wrong: squared differences of maps where somebody labelled, all stages alike, and boxes
+(boxes.py)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .boxes import BoxTargets, box_loss
+
 
 @dataclass(frozen=True)
 class Targets:
     """What maps should be and where it counts: heatmaps and heatmap_weight (N, K, h, w), limbs
     (N, L, 2, h, w) and limb_weight (N, L, h, w); weights in 0..1, 0 where nobody labelled;
-    `taught` (N, K, h, w) are a teacher's heatmaps, everywhere."""
+    `taught` (N, K, h, w) are a teacher's heatmaps, everywhere; `boxes` for networks that find
+    some."""
 
     heatmaps: Tensor
     limbs: Tensor
     heatmap_weight: Tensor
     limb_weight: Tensor
     taught: Tensor | None = None
+    boxes: BoxTargets | None = None
 
 
-def loss(
+def loss(outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+    """`total` and its parts, for the log: of outputs (`map_loss`), and of the maps of boxes at the
+    end of them (`box_loss`)."""
+    if targets.boxes is None:
+        return map_loss(outputs, targets)
+    count = len(targets.boxes.strides)
+    of_boxes = box_loss(outputs[-count:], targets.boxes)
+    if len(outputs) == count:
+        return {"total": of_boxes["boxes"], **of_boxes}
+    of_maps = map_loss(outputs[:-count], targets)
+    return {**of_maps, **of_boxes, "total": of_maps["total"] + of_boxes["boxes"]}
+
+
+def map_loss(
     outputs: list[Tensor], targets: Targets, emphasis: float = 4.0, keypoints: float = 5.0
 ) -> dict[str, Tensor]:
     """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.

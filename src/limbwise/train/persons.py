@@ -103,8 +103,9 @@ def _seen(
     cells = size[0] // stride, size[1] // stride
     weights = counts[:, 0, :, None, None].expand(-1, -1, *cells)
     batch = Batch(
-        images, moved.keypoints[:, :1], state == SURE, weights[:, 0], weights, weights[:, :0]
-    )
+        images, moved.keypoints[:, :1], state == SURE, weights[:, 0], weights, weights[:, :0],
+        moved.boxes[:, :1], moved.boxes[:, :0],
+    )  # fmt: skip
     return batch, moved
 
 

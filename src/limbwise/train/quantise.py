@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import runtime as runtimes
 from ..atomic import replacing
+from ..boxes import ious
 from ..description import KEY
 from ..errors import BadInput
 from ..estimator import Estimator, load_pair
@@ -28,6 +29,7 @@ from ..runtime import Runtime, has
 from ..view import fit
 from .checkpoint import load
 from .evaluate import evaluate
+from .evaluate_boxes import evaluate_boxes, in_picture
 from .export import to_onnx
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -39,7 +41,8 @@ _PEOPLE = 6  # of a picture that a network for crops learns its ranges from
 
 @dataclass(frozen=True)
 class Outcome:
-    """`measure` is AP, or OKS with the float network's own poses; before and after in per cent."""
+    """`measure` is AP, or OKS with the float network's own poses, of boxes IoU with its own; before
+    and after in per cent."""
 
     measure: str
     before: float
@@ -64,7 +67,8 @@ def quantise(
     """Writes `out` (.xml with its .bin, or .onnx with QDQ nodes) in int8.
 
     `calibration` is a folder of pictures, of which the first `limit` count; with `annotations` of
-    them AP is measured, else how well the float network's poses are kept. A network for crops of
+    them AP is measured, of boxes where it finds nothing else, else how well the float network's
+    poses or boxes are kept. A network for crops of
     one person gets those whom `first` (the bundled model if None) finds at the input `height`.
     BadInput, and nothing written, if the drop is more than `max_drop` per cent: then it names the
     layers that hurt most.
@@ -178,6 +182,8 @@ def _measured(
     first: Runtime | None, height: int | None,
 ) -> Outcome:  # fmt: skip
     """Of the float network and of the int8 one: alone, or as the second look after `first`."""
+    if not both[0].description.skeleton.keypoints:
+        return _boxes_measured(both, files, annotations, height)
     pairs = [(first, each) if first else (each, None) for each in both]
     if annotations is None:
         before, after = (
@@ -190,6 +196,25 @@ def _measured(
         for one, other in pairs
     ]
     return Outcome("AP", *ap)
+
+
+def _boxes_measured(
+    both: tuple[Runtime, Runtime], files: list[Path], annotations: str | Path | None,
+    height: int | None,
+) -> Outcome:  # fmt: skip
+    """Box AP, or the mean IoU of the float network's boxes with the best-fitting of the other's."""
+    if annotations:
+        folder, count = files[0].parent, len(files)
+        ap = [
+            100 * evaluate_boxes(one, annotations, folder, height=height, limit=count)[0]["AP"]
+            for one in both
+        ]
+        return Outcome("box AP", *ap)
+    kept: list[float] = []
+    for file in files:
+        truth, found = (in_picture(one, read_picture(file), height) for one in both)
+        kept += ious(truth, found).max(axis=1, initial=0).tolist()
+    return Outcome("IoU", 100.0, 100 * (float(np.mean(kept)) if kept else 1.0))
 
 
 def _kept(before: Estimator, after: Estimator, files: Iterable[Path]) -> float:

@@ -12,10 +12,11 @@ from ..estimator import BUNDLED_CHECKPOINT, BUNDLED_PERSON_CHECKPOINT
 from ..estimator import load as load_model
 from ..runtime import Runtime, has, is_checkpoint
 from ..skeleton import BODY, COCO, Skeleton
-from .checkpoint import Checkpoint, build, load
-from .coco import keypoint_names, read
+from .checkpoint import Checkpoint, build, kind_of, load
+from .coco import has_keypoints, keypoint_names, read
 from .dice import Augment
 from .evaluate import evaluate, read_labels
+from .evaluate_boxes import evaluate_boxes
 from .export import PictureModel
 from .feed import feed, worth_a_look
 from .first_look import read_found
@@ -67,6 +68,7 @@ def train(
     size: int | None = None,
     long_side: int = 640,
     workers: int | None = None,
+    room: int | None = None,
     device: str | None = None,
     settings: Augment = Augment(),  # noqa: B008 - frozen
     options: dict[str, Any] | None = None,
@@ -77,15 +79,15 @@ def train(
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
-    `init` as in `begin`; crops are `size` pixels square (of one person, three quarters as wide;
-    None: as usual, 368 and 160); `options` go to the network's constructor,
-    `recipe` to `Recipe`; a `teacher` is any model file with these keypoints, `found` are
-    COCO results of a first look, for a network of the second (first_look.py). BadInput if files are
-    missing or do not fit together.
+    `init` as in `begin`, `room` as in `feed`; crops are `size` pixels square (of one person, three
+    quarters as wide; None: as usual for the network); `options` go to its constructor, `recipe` to
+    `Recipe`; a `teacher` is any model file with these keypoints, `found` are COCO results of a
+    first look, for a network of the second (first_look.py). BadInput if files are missing or do not
+    fit together.
     """
     here = join_processes(device)
     torch.manual_seed(recipe.get("seed", 0))
-    labels = _without(read_all(data), data.val_annotations, data.val_images)
+    labels = _without(read_all(data, network), data.val_annotations, data.val_images)
     if not len(labels):
         raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(network, init, labels.skeleton, size, options or {})
@@ -101,7 +103,8 @@ def train(
     Path(out).mkdir(parents=True, exist_ok=True)
     batches = feed(
         labels, made, made.description.height, here, seed=run.recipe.seed, settings=settings,
-        long_side=long_side, workers=workers, teacher=_teacher(teacher, here), found=told,
+        long_side=long_side, workers=workers, room=room, teacher=_teacher(teacher, here),
+        found=told,
     )  # fmt: skip
     run.train(batches, _validate(data, here), report, look)
     return run.averaged()
@@ -116,12 +119,15 @@ def _told(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> An
     return read_found(labels, data.annotations[0], found)
 
 
-def read_all(data: Data) -> Labels:
-    """The labels; of people as `TRAINED`, of anything else with the file's own skeleton."""
-    human = set(COCO.keypoints) <= set(keypoint_names(data.annotations[0]))
-    return read(
-        list(data.annotations), list(data.images), TRAINED if human else None, sigmas=data.sigmas
-    )
+def read_all(data: Data, network: str = "limbwise") -> Labels:
+    """The labels; of people as `TRAINED`, of anything else with the file's own skeleton; boxes only
+    of a file without keypoints, for a network that finds no others."""
+    skeleton = None
+    if not kind_of(network).finds and not all(map(has_keypoints, data.annotations)):
+        skeleton = Skeleton((), (), ())
+    elif set(COCO.keypoints) <= set(keypoint_names(data.annotations[0])):
+        skeleton = TRAINED
+    return read(list(data.annotations), list(data.images), skeleton, sigmas=data.sigmas)
 
 
 def begin(
@@ -160,13 +166,13 @@ def _bundled(network: str) -> Path:
 def _from_checkpoint(
     old: Checkpoint, network: str, skeleton: Skeleton, size: int | None, options: dict[str, Any]
 ) -> Checkpoint:
-    """The same kind of network, or one for people's crops, with all weights that fit; it keeps its
-    skeleton if the labels have its keypoints and limbs."""
+    """The same kind of network, or one for people's crops or boxes, with all weights that fit; it
+    keeps its skeleton if the labels have its keypoints and limbs."""
     its = old.description.skeleton
     if its.keypoints == skeleton.keypoints and set(its.limbs) <= set(skeleton.limbs):
         skeleton = its
     kept = {key: value for key, value in old.options.items() if key not in ("keypoints", "limbs")}
-    name = network if network == "limbwise-person" else old.description.name
+    name = old.description.name if "limbs" in kind_of(network).finds else network
     made = build(name, skeleton, size, **kept | options)
     own, weights = made.network.state_dict(), old.network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
@@ -199,14 +205,19 @@ def _validate(data: Data, device: torch.device) -> Validate | None:
     if data.val_annotations is None or data.val_images is None or not has("pycocotools"):
         return None
     annotations, images = data.val_annotations, data.val_images
-    return lambda made: evaluate(in_memory(made, device), annotations, images)[0]
+
+    def validate(made: Checkpoint) -> dict[str, float]:
+        measure = evaluate if made.description.skeleton.keypoints else evaluate_boxes
+        return measure(in_memory(made, device), annotations, images)[0]
+
+    return validate
 
 
 def _without(labels: Labels, annotations: str | Path | None, images: str | Path | None) -> Labels:
     """The labels less the pictures that are validated on."""
     if annotations is None or images is None:
         return labels
-    entries = read_labels(annotations)["images"]
+    entries = read_labels(annotations, keypoints=False)["images"]
     held = {(Path(images) / entry["file_name"]).resolve() for entry in entries}
     kept = [n for n, file in enumerate(labels.files) if file.path.resolve() not in held]
     return (

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from ..skeleton import Skeleton
-from .crop import People, Plane, area_of, grid, moved, rows_of, times
+from .crop import People, Plane, area_of, boxes_in, grid, inverse_of, moved, regions_on, times
 from .labels import ABSENT, SURE, UNSURE
 from .samples import Samples, Size
 from .targets import heatmaps, limb_heatmaps
+
+_HARDLY = 1 / 3  # of a person's box, less than which is no person to be found
 
 
 def in_crop(
@@ -19,18 +21,18 @@ def in_crop(
     """The people in output pixels, left and right swapped where the crop is a mirror image; only
     as many as are, at least in part, in sight."""
     area = area_of(crop)
-    (a, b), (c, d) = (row.unbind(1) for row in crop[:, :, :2].unbind(1))
-    inverse = (
-        torch.stack([d, -b, -c, a], dim=1).view(-1, 1, 1, 2, 2) / area[:, None, None, None, None]
-    )
+    inverse = inverse_of(crop)[:, None, None]
     xy = times(inverse, people.keypoints - crop[:, None, None, :, 2])
     mirrored = (area < 0)[:, None, None]
     mirror = list(skeleton.mirror)
     xy = torch.where(mirrored[..., None], xy[:, :, mirror], xy)
     state = torch.where(mirrored, people.state[:, :, mirror], people.state)
     absent = (state == ABSENT)[..., None]
-    low = xy.masked_fill(absent, math.inf).amin(dim=2)
-    high = xy.masked_fill(absent, -math.inf).amax(dim=2)
+    boxes = boxes_in(people.boxes, crop)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    if xy.shape[2]:
+        low = low.fmin(xy.masked_fill(absent, math.inf).amin(dim=2))
+        high = high.fmax(xy.masked_fill(absent, -math.inf).amax(dim=2))
     beyond = xy.new_tensor(tuple(size)[::-1]) - 1 + margin
     near = ((low < beyond) & (high > -margin)).all(dim=2)
     count = int(near.sum(dim=1).max()) if near.shape[1] else 0
@@ -38,17 +40,31 @@ def in_crop(
     rows = torch.arange(len(kept), device=kept.device)[:, None]
     spread = people.spread / area.abs().sqrt()[:, None]
     state = state * near[..., None]
-    return People(xy[rows, kept], state[rows, kept], people.boxes[rows, kept], spread[rows, kept])
+    boxes = boxes.masked_fill(~near[..., None], math.nan)
+    return People(xy[rows, kept], state[rows, kept], boxes[rows, kept], spread[rows, kept])
+
+
+def boxes_in_sight(people: Tensor, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Boxes (N, P, 4) of people in output pixels to what a crop of `size` shows of them; and the
+    regions (N, R, 4) besides those of people of whom it shows less than a third."""
+    edges = people.new_tensor(tuple(size)[::-1]).repeat(2) - 0.5
+    shown = people.clamp(min=-0.5).minimum(edges)
+    share = _areas(shown) / _areas(people).clamp(min=1e-6)
+    hardly = (share < _HARDLY)[..., None]
+    return shown.masked_fill(hardly, math.nan), torch.cat(
+        [regions, shown.masked_fill(~hardly, math.nan)], dim=1
+    )
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
 
 
 def region_weights(
     samples: Samples, plane: Plane, crop: Tensor, size: Size, stride: int, spill: float
 ) -> Tensor:
     """(N, h, w), 0 in regions and within `spill` output pixels of them."""
-    rows, real = rows_of(samples.regions_from, plane)
-    scale, offset = plane.scale[:, :, None], plane.offset[:, :, None]
-    regions = (samples.regions[rows] - offset.repeat(1, 1, 1, 2)) / scale[..., None]
-    regions = regions.masked_fill(~real[..., None], math.nan).flatten(1, 2)
+    regions = regions_on(samples, plane)
     margin = spill * area_of(crop).abs().sqrt()[:, None, None, None]
     x, y = (place[:, None] for place in moved(grid(size, stride, crop), crop))
     left, top, right, bottom = regions[..., None, None].unbind(2)
@@ -77,6 +93,8 @@ def limb_weights(
     people: People, weights: Tensor, skeleton: Skeleton, stride: int, width: float
 ) -> Tensor:
     """(N, L, h, w): the same for limbs, unsure if one of their ends is."""
+    if not skeleton.limbs:
+        return weights.new_zeros(len(weights), 0, *weights.shape[1:])
     start, end = (list(ends) for ends in zip(*skeleton.pairs, strict=True))
     states = people.state[:, :, start].minimum(people.state[:, :, end])
 
