@@ -22,7 +22,7 @@ MAY = {
     "decode": {"fields"} | TYPES,
     "cache": set(),
     "graphs": set(),
-    "boxes": set(),
+    "boxes": {"view"},
     "description": {"decode", "skeleton", "view"} | BASE,
     "runtime": {"cache", "graphs", "description", "fields", "train"} | BASE,
     "track": TYPES,

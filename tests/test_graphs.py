@@ -9,7 +9,7 @@ import openvino as ov
 import pytest
 import torch
 
-from limbwise.graphs import STAYS, Graphs
+from limbwise.graphs import STAYS, AnySize
 from limbwise.skeleton import Skeleton
 from limbwise.train.checkpoint import build, save
 from limbwise.train.export import to_onnx
@@ -32,20 +32,20 @@ def compiled() -> list[str]:
 
 
 @pytest.fixture
-def graphs(model, compiled) -> Graphs:
+def graphs(model, compiled) -> AnySize:
     def compile_model(model: Any) -> Any:
         compiled.append(str(model.inputs[0].partial_shape))
         precise = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         return ov.Core().compile_model(model, "CPU", precise)
 
-    return Graphs(model, compile_model, (0, 1))
+    return AnySize(model, compile_model, (0, 1))
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-def agrees(graphs: Graphs, truth: Callable[..., Any], image: np.ndarray) -> None:
+def agrees(graphs: AnySize, truth: Callable[..., Any], image: np.ndarray) -> None:
     for said, wanted in zip(graphs(image), truth(image), strict=True):
         assert np.abs(said - wanted).max() < 1e-5
 

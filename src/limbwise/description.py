@@ -35,7 +35,7 @@ class Description:
     height: int = 368
     decoding: dict[str, Any] = field(default_factory=dict, hash=False)
     crop: tuple[int, int] | None = None
-    prior: bool = False
+    prior: bool | None = None  # None: a network for crops is told them, as once all were
     offset: float | None = None
     sigma: float | None = None
     boxes: bool = False
@@ -44,6 +44,8 @@ class Description:
     def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise ValueError(f"fit is {self.fit}, not one of {', '.join(FITS)}")
+        if self.prior is None:
+            object.__setattr__(self, "prior", self.crop is not None)
         unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
         if unknown:
             raise ValueError(f"decode knows no {', '.join(sorted(unknown))}")
@@ -65,11 +67,7 @@ class Description:
         if not isinstance(data, dict):
             raise ValueError("it is no object")
         crop = tuple(data["crop"]) if data.get("crop") else None
-        prior = data.get("prior", crop is not None)  # once every network of crops was told them
-        return cls(
-            **data
-            | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop, "prior": prior}
-        )
+        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop})
 
 
 ANCESTOR = Description("lightweight-openpose", BODY)
