@@ -28,7 +28,7 @@ MAY = {
     "track": TYPES,
     "pipeline": {"estimator", "video", "pose"},
     "refine": {"decode", "description", "runtime", "view"} | TYPES | BASE,
-    "estimator": {"decode", "refine", "runtime", "view", "fields"} | TYPES | BASE,
+    "estimator": {"boxes", "decode", "refine", "runtime", "view", "fields"} | TYPES | BASE,
     "picture": {"view"} | BASE,
     "film": {"view"} | BASE,
     "video": READING | BASE,

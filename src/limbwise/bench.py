@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from .decode import decode
 from .draw import draw
 from .errors import BadInput
-from .estimator import Estimator, load, model_file
+from .estimator import Estimator, load, load_pair
 from .fields import Fields
 from .graphs import STAYS
-from .refine import refine
-from .runtime import best_precision, capabilities, openvino
+from .refine import poses_in_boxes, refine
+from .runtime import capabilities
 from .view import Image
 
 Name = TypeVar("Name")
@@ -133,7 +133,10 @@ def _shared(timing: Timing, batch: int) -> Timing:
 def settle(estimate: Estimator, image: Image) -> None:
     """What OpenVINO does for a film's frames, once they have stayed as large as the image for a
     second (graphs.py)."""
-    if estimate.runtime.label.startswith("openvino"):
+    if (
+        estimate.runtime.label.startswith("openvino")
+        and estimate.runtime.description.fit == "height"
+    ):
         for _ in range(STAYS):
             estimate.look(image)
 
@@ -146,16 +149,21 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     inputs = fitted[None]
     several = np.repeat(inputs, batch, axis=0)
     fields, poses = runtime(inputs)[0], estimate(image)
-    read = partial(decode, fields, description.skeleton, **description.decoding)
+    person = estimate.person
     jobs: dict[str, Callable[[], object]] = {
         "fit": lambda: estimate.fit(image),
         "network": lambda: runtime(several),
-        "decode": read,
     }
-    person = estimate.person
-    if person is not None:
+    if fields.boxes is not None and person is not None:
+        boxes = estimate.boxes(fields, view, image)
+        jobs["decode"] = partial(estimate.boxes, fields, view, image)
+        jobs["refine"] = lambda: poses_in_boxes(image, boxes, person)
+    else:
+        read = partial(decode, fields, description.skeleton, **description.decoding)
+        jobs["decode"] = read
         found = [pose.moved(view.back) for pose in read()]
-        jobs["refine"] = lambda: refine(image, found, person)
+        if person is not None:
+            jobs["refine"] = lambda: refine(image, found, person)
     jobs["draw"] = lambda: draw(image, poses, ids=True)
     jobs["whole"] = lambda: draw(image, estimate(image), ids=True)
     return jobs
@@ -190,8 +198,8 @@ def _rate(
     seconds: float,
 ) -> float:
     """Pictures a second, from the first to the last within `seconds`."""
-    runtime = openvino(model_file(model), threads, "fast", pinning)
-    estimate = Estimator(runtime, height=height)
+    first, second = load_pair(model, threads=threads, pinning=pinning)
+    estimate = Estimator(first, person=second, height=height)
     settle(estimate, image)
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -262,8 +270,8 @@ def all_runtimes(
     model: Path | None, threads: int | None, report: Callable[[BadInput], None]
 ) -> list[Estimator]:
     """The model in every runtime and precision that can take it; `report` hears of the others."""
-    precisions = "fast", best_precision(capabilities(), quantised=False), "f32"
-    wanted = [("openvino", precision) for precision in dict.fromkeys(precisions)]
+    precisions = ["f32", *["bf16"] * ("BF16" in capabilities()), "int8"]
+    wanted = [("openvino", precision) for precision in precisions]
     found: dict[str, Estimator] = {}
     for runtime, precision in [*wanted, ("onnx", "f32"), ("torch", "f32")]:
         try:

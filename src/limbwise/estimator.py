@@ -9,22 +9,17 @@ import numpy as np
 from . import runtime as runtimes
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
+from .catalogue import CATALOGUE, DEFAULT, ONE_STAGE, SAMPLE, Network, named
 from .decode import decode
 from .errors import BadInput
 from .fields import Fields
 from .pose import Pose
+from .precision import Way, fastest, ways
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
 from .runtime import Runtime
 from .view import Image, View, fit
 
-MODELS = Path(__file__).parent / "models"
-BUNDLED = MODELS / "limbwise.onnx"
-BUNDLED_INT8 = MODELS / "limbwise-int8.xml"
-BUNDLED_CHECKPOINT = MODELS / "limbwise.safetensors"
-BUNDLED_PERSON = MODELS / "limbwise-person.onnx"
-BUNDLED_PERSON_INT8 = MODELS / "limbwise-person-int8.xml"
-BUNDLED_PERSON_CHECKPOINT = MODELS / "limbwise-person.safetensors"
-SAMPLE = MODELS / "sample.jpg"  # two people side by side
+__all__ = ["MIN_BOX", "SAMPLE", "Estimator", "load", "load_pair", "model_files", "stages"]
 
 MIN_BOX = 0.15  # score of a box that is looked into
 
@@ -60,6 +55,7 @@ class Estimator:
         if runtime.description.crop:
             raise BadInput(f"{runtime.description.name} looks at one person, not at pictures")
         self.min_box, self.flip = min_box, flip
+        self.made_by: dict[str, Any] | None = None  # the arguments of `load`
         if person is None and not runtime.description.skeleton.keypoints:
             raise BadInput(
                 f"{runtime.description.name} finds boxes of people, not keypoints: it needs a "
@@ -67,6 +63,12 @@ class Estimator:
             )
         if person is not None:
             check_pair(runtime.description, person.description)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by the arguments of `load`, so that other processes load it anew."""
+        if self.made_by is None:
+            raise TypeError("only an estimator that limbwise.load made can be pickled")
+        return _load_again, (self.made_by,)
 
     def __call__(self, image: Image) -> list[Pose]:
         """(H, W, 3) uint8 BGR to poses in its pixels; ValueError for any other kind of array."""
@@ -132,18 +134,31 @@ def load(
     person: str | Path | bool | None = None,
     **options: Any,
 ) -> Estimator:
-    """An estimator from a model file: .onnx, OpenVINO's .xml, or a checkpoint (.safetensors, .pth).
+    """An estimator from a bundled model or a file.
 
-    None takes the bundled model. `person` is the model of the second look at each person: a file,
-    True the bundled one, False none, None the bundled one with the bundled model. `runtime` is
-    openvino, onnx or torch; `precision` fast (what the CPU does best), int8, bf16 or f32; `threads`
-    None takes all cores; `device` is PyTorch's. `options` are those of `Estimator`. BadInput, one
-    line, if a file is missing or of another kind.
+    Args:
+        model: the name of a bundled model (catalogue.py; None: "accurate"), or a file: .onnx,
+            OpenVINO's .xml, or a checkpoint (.safetensors, .pth).
+        runtime: "openvino", "onnx" or "torch".
+        precision: "fast" (what is quickest here, measured once), "int8", "bf16" or "f32".
+        threads: None takes all cores.
+        device: PyTorch's.
+        person: the second stage: a file, True the bundled one, False none, None the bundled one
+            of a bundled pair. Without a second stage and a model, "one-stage" is taken.
+        options: those of `Estimator`.
+
+    Raises:
+        BadInput: one line, if a file is missing or of another kind.
     """
-    first, again = load_pair(
-        model, person=person, runtime=runtime, precision=precision, threads=threads, device=device
-    )
-    return Estimator(first, person=again, **options)
+    how = {"runtime": runtime, "precision": precision, "threads": threads, "device": device}
+    first, second = load_pair(model, person=person, **how)  # type: ignore[arg-type]
+    estimate = Estimator(first, person=second, **options)
+    estimate.made_by = {"model": model, "person": person, **how, **options}
+    return estimate
+
+
+def _load_again(arguments: dict[str, Any]) -> Estimator:
+    return load(**arguments)
 
 
 def load_pair(
@@ -154,64 +169,80 @@ def load_pair(
     precision: str = "fast",
     threads: int | None = None,
     device: str = "cpu",
+    pinning: bool = False,
 ) -> tuple[Runtime, Runtime | None]:
-    """The runtimes of the first and of the second look; arguments and errors as for `load`."""
+    """The runtimes of the first and of the second stage; arguments and errors as for `load`.
 
-    def started(path: Path) -> Runtime:
-        match runtime:
-            case "openvino":
-                return runtimes.openvino(path, threads, precision)
-            case "onnx":
-                return runtimes.onnx(path, threads, precision)
-            case "torch":
-                return runtimes.torch(path, threads, precision, device)
+    `pinning` keeps OpenVINO's threads on their cores.
+    """
+    if runtime not in ("openvino", "onnx", "torch"):
         raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
 
-    first = started(model_file(model, runtime, precision))
-    again = person_file(person, model, runtime, precision)
-    return first, started(again) if again else None
+    def started(stage: Network | Path) -> Runtime:
+        if runtime == "openvino":
+            return runtimes.openvino(*_way(stage, precision, threads), threads, pinning)
+        path = _file(stage, runtime)
+        if runtime == "onnx":
+            return runtimes.onnx(path, threads, precision)
+        return runtimes.torch(path, threads, precision, device)
+
+    first, second = stages(model, person)
+    return started(first), started(second) if second else None
 
 
-def model_file(
-    model: str | Path | None, runtime: str = "openvino", precision: str = "fast"
-) -> Path:
-    """The file that `load` would take; BadInput if it is missing or of another kind."""
-    if model is None and not BUNDLED.is_file():
-        raise BadInput("this version brings no model of its own yet: name a model file")
-    files = BUNDLED, BUNDLED_INT8, BUNDLED_CHECKPOINT
-    return _checked(Path(model or _bundled(files, runtime, precision)))
-
-
-def person_file(
-    person: str | Path | bool | None,
-    model: str | Path | None = None,
-    runtime: str = "openvino",
-    precision: str = "fast",
-) -> Path | None:
-    """The file of the second look that `load` would take, if any; BadInput as in `model_file`."""
+def stages(
+    model: str | Path | None, person: str | Path | bool | None = None
+) -> tuple[Network | Path, Network | Path | None]:
+    """What `load` would take for the first and the second stage: a bundled network or a file;
+    BadInput if a file is missing or of another kind."""
+    bundled = named(ONE_STAGE if model is None and person is False else model)
+    first = bundled.first if bundled else _checked(Path(model or ""))
+    if bundled and bundled.second and person is False:
+        raise BadInput(
+            f"the model {bundled.name} needs its second stage: --model {ONE_STAGE} does without"
+        )
     if person is None:
-        person = model is None and BUNDLED_PERSON.is_file()
+        return first, bundled.second if bundled else None
     if isinstance(person, bool):
-        files = BUNDLED_PERSON, BUNDLED_PERSON_INT8, BUNDLED_PERSON_CHECKPOINT
-        return _checked(_bundled(files, runtime, precision)) if person else None
-    return _checked(Path(person))
+        return first, CATALOGUE[DEFAULT].second if person else None
+    return first, _checked(Path(person))
+
+
+def model_files(model: str | Path | None, person: str | Path | bool | None = None) -> list[Path]:
+    """Every file that `load` may read for these arguments; BadInput as in `stages`."""
+    found: list[Path] = []
+    for stage in stages(model, person):
+        if isinstance(stage, Network):
+            found += [stage.plain, stage.quantised, stage.checkpoint]
+        elif stage:
+            found.append(stage)
+    files = [*found, *(path.with_suffix(".bin") for path in found if path.suffix == ".xml")]
+    return [path for path in dict.fromkeys(files) if path.is_file()]
+
+
+def _file(stage: Network | Path, runtime: str) -> Path:
+    if isinstance(stage, Path):
+        return stage
+    return _checked(stage.checkpoint if runtime == "torch" else stage.plain)
+
+
+def _way(stage: Network | Path, precision: str, threads: int | None) -> Way:
+    """The file and the precision that OpenVINO computes."""
+    plain, quantised = (stage, None) if isinstance(stage, Path) else (stage.plain, stage.quantised)
+    if precision == "fast":
+        if quantised is None and runtimes.is_checkpoint(plain):
+            return plain, "f32"
+        return fastest(ways(_checked(plain), quantised), threads)
+    if precision == "int8" and quantised is not None:
+        return _checked(quantised), precision
+    return _checked(plain), precision
 
 
 def _checked(path: Path) -> Path:
     if not path.is_file():
-        raise BadInput(f"the model file {path} does not exist")
+        raise BadInput(f"the model file {path} does not exist; bundled are {', '.join(CATALOGUE)}")
     if path.suffix not in (".onnx", ".xml") and not runtimes.is_checkpoint(path):
         raise BadInput(
             f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed"
         )
     return path
-
-
-def _bundled(files: tuple[Path, Path, Path], runtime: str, precision: str) -> Path:
-    """Which of a bundled model's files: ONNX, int8 or the checkpoint."""
-    plain, quantised, checkpoint = files
-    if runtime == "torch":
-        return checkpoint
-    if precision == "fast" and runtime == "openvino":
-        precision = runtimes.best_precision(runtimes.capabilities(), quantised.is_file())
-    return quantised if precision == "int8" else plain

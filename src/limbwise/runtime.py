@@ -8,6 +8,7 @@ human-pose-estimation-0001, which is the same network.
 
 import importlib.util
 import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +62,12 @@ _MEAN, _SCALE = 128.0, 256.0
 
 
 def openvino(
-    path: Path, threads: int | None = None, precision: str = "fast", pinning: bool = False
+    path: Path, precision: str = "f32", threads: int | None = None, pinning: bool = False
 ) -> Runtime:
     """Runs .onnx, .xml and (through an export in memory) checkpoint files with OpenVINO.
 
-    `precision` "fast" is what the CPU computes fastest of what the file allows, "int8" asks for a
-    quantised file. Pinning stays off because two processes that pin would share one core.
+    `precision` is "f32" or "bf16", or "int8", which asks for a quantised file. Pinning stays off
+    because two processes that pin would share one core.
     """
     import openvino as ov
 
@@ -159,26 +160,24 @@ def capabilities() -> list[str]:
     return found
 
 
-def best_precision(capable: Sequence[str], quantised: bool) -> str:
-    """The fastest of "int8", for which there must be a quantised model, "bf16" and "f32".
-
-    Against bf16 int8 gains a fifth, against f32 half the time (docs/log.md).
-    """
-    if quantised and "INT8" in capable:
-        return "int8"
-    return "bf16" if "BF16" in capable else "f32"
+def cpu() -> str:
+    """The processor and what it can do, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        wanted = ("model name", "flags", "Features")
+        return "".join(dict.fromkeys(
+            line for line in cpuinfo.read_text().splitlines(True) if line.startswith(wanted)
+        ))  # fmt: skip
+    return f"{platform.processor()} {platform.machine()}"
 
 
 def _openvino_precision(path: Path, precision: str, quantised: bool) -> str:
     """In what everything is computed that is not int8."""
     if precision == "int8" and not quantised:
         raise BadInput(f"{path} is not an int8 model: limbwise export --int8 makes one")
-    match precision:
-        case "fast" | "int8":
-            return best_precision(capabilities(), quantised=False)
-        case "f32" | "bf16":
-            return precision
-    raise BadInput(f"precision {precision} is unknown: choose fast, int8, bf16 or f32")
+    if precision not in ("int8", "bf16", "f32"):
+        raise BadInput(f"precision {precision} is unknown: choose fast, int8, bf16 or f32")
+    return "f32" if precision == "int8" else precision
 
 
 def onnx(path: Path, threads: int | None = None, precision: str = "fast") -> Runtime:

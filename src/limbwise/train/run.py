@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..catalogue import CATALOGUE
 from ..errors import BadInput
-from ..estimator import BUNDLED_CHECKPOINT, BUNDLED_PERSON_CHECKPOINT
 from ..estimator import load as load_model
 from ..runtime import Runtime, has, is_checkpoint
 from ..skeleton import BODY, COCO, Skeleton
@@ -156,11 +156,13 @@ def begin(
 
 
 def _bundled(network: str) -> Path:
-    if network == "limbwise-person" and BUNDLED_PERSON_CHECKPOINT.is_file():
-        return BUNDLED_PERSON_CHECKPOINT
-    if not BUNDLED_CHECKPOINT.is_file():
-        raise BadInput("this version brings no model of its own yet: --init imagenet, or a file")
-    return BUNDLED_CHECKPOINT
+    """The bundled checkpoint of a network of this name, else that of "limbwise", whose trunk fits
+    to all of limbwise's own."""
+    stages = [stage for each in CATALOGUE.values() for stage in (each.first, each.second) if stage]
+    for stage in stages:
+        if stage.checkpoint.is_file() and load(stage.checkpoint).description.name == network:
+            return stage.checkpoint
+    return CATALOGUE["one-stage"].first.checkpoint
 
 
 def _from_checkpoint(
