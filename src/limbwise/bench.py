@@ -254,6 +254,8 @@ def crowds(
 ) -> dict[int, Timing]:
     """Decoding the fields of 1, 2, ... copies of the image side by side: people found, and ms."""
     description = estimate.runtime.description
+    if not description.skeleton.keypoints:
+        return {}  # boxes are not grouped
     fields = estimate.look(image)[0]
     jobs: dict[str, Callable[[], object]] = {}
     people = {}

@@ -17,7 +17,7 @@ import typer
 
 from . import __version__
 from .atomic import check_writable, write_json
-from .cli_bench import bench
+from .cli_bench import bench, models
 from .cli_options import (
     ModelOption,
     PersonOption,
@@ -280,6 +280,7 @@ def _numbers(text: str) -> list[float]:
 
 app.command()(export)
 app.command()(bench)
+app.command()(models)
 app.command()(serve)
 app.command()(train)
 app.command()(check_data)

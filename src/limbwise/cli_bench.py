@@ -1,6 +1,7 @@
 """`limbwise bench`: what a picture takes here, by runtime, precision, size, threads and batch."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +70,44 @@ def bench(
         })  # fmt: skip
     if plot:
         _save(plot, timing.chart(rows))
+
+
+@failing_in_one_line()
+def models(
+    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="All of it as JSON.")] = None,
+) -> None:
+    """The bundled models: what they do, how well, at what price, and how fast here."""
+    from . import bench as timing
+    from .catalogue import CATALOGUE, SAMPLE
+    from .estimator import load
+    from .picture import read_picture
+
+    if json_path:
+        check_writable(json_path)
+    picture = read_picture(SAMPLE)
+    rows = []
+    for bundled in CATALOGUE.values():
+        estimate = load(bundled.name, threads=threads)
+        timing.settle(estimate, picture)
+        taken = timing.interleaved({"": partial(estimate, picture)}, 10)[""]
+        rows.append({
+            "model": bundled.name, "about": bundled.about, **bundled.figures,
+            "ms": round(taken.least, 1), "computed": _labels(estimate), "licence": "Apache-2.0",
+        })  # fmt: skip
+    table = Table(title=f"{timing.machine()}: ms for the sample picture of two people")
+    for column in rows[0]:
+        table.add_column(column, no_wrap=column != "about")
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in rows[0]))
+    Console(highlight=False, width=max(Console().width, 140)).print(table)
+    if json_path:
+        write_json(json_path, {"machine": timing.machine(), "models": rows})
+
+
+def _labels(estimate: Any) -> str:
+    stages = [each.label for each in (estimate.runtime, estimate.person) if each]
+    return " + ".join(dict.fromkeys(stages))
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -23,15 +23,18 @@ class Precision(StrEnum):
 
 
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="An .onnx, .xml (OpenVINO) or .pth file.")
+    Path | None,
+    typer.Option(
+        "--model", help="accurate, fast, one-stage, or an .onnx, .xml (OpenVINO) or .pth file."
+    ),
 ]
 PersonOption = Annotated[
     Path | None,
-    typer.Option("--person-model", help="The model that looks at each person again."),
+    typer.Option("--person-model", help="The second stage: a model of crops of one person."),
 ]
 RefineOption = Annotated[
     bool | None,
-    typer.Option("--refine/--no-refine", help="Look at each person again; the bundled model does."),
+    typer.Option("--refine/--no-refine", help="With a second stage; without: the model one-stage."),
 ]
 RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
 SizeOption = Annotated[

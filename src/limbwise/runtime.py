@@ -240,7 +240,7 @@ def torch(
 ) -> Runtime:
     """Runs checkpoint files with PyTorch, in f32, on `device`."""
     _only_f32("torch", precision)
-    if not is_checkpoint(path):
+    if not is_checkpoint(path) and path.suffix != ".onnx":
         raise BadInput(f"{path} is not a checkpoint: the torch runtime needs .safetensors or .pth")
     need_torch()
     import torch as th

@@ -22,6 +22,8 @@ from .limbwise_network import LimbwiseNetwork
 from .lite_hrnet import LiteHRNet
 from .person_network import PersonNetwork
 
+OPTIONS = "limbwise-options"  # of a network's constructor, in an exported file's metadata
+
 
 class PoseNetwork(Protocol):
     """What a network must tell: input = (BGR - mean) * scale, of all colours alike or of each; the
@@ -138,7 +140,8 @@ def _stored(value: Tensor, half: bool) -> Tensor:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """The network of a .safetensors file of ours or of an ancestor's checkpoint, in eval mode.
+    """The network of a .safetensors file of ours, of an ONNX file of ours whose network has no
+    batch norm (it holds all weights), or of an ancestor's checkpoint, in eval mode.
 
     BadInput, one line, if the file is missing, damaged or of another kind.
     """
@@ -147,6 +150,8 @@ def load(path: str | Path) -> Checkpoint:
         raise BadInput(f"{path} does not exist")
     if path.suffix == ".safetensors":
         return _load_own(path)
+    if path.suffix == ".onnx":
+        return _load_exported(path)
     network = load_lightweight_openpose(path)
     found = network.keypoints, network.limbs
     if found != (len(BODY.keypoints), len(BODY.limbs)):
@@ -156,6 +161,37 @@ def load(path: str | Path) -> Checkpoint:
         )
     description = Description("lightweight-openpose", BODY, network.stride, network.multiple)
     return Checkpoint(network, description, {"refinement_stages": len(network.refinement_stages)})
+
+
+def _load_exported(path: Path) -> Checkpoint:
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        model = onnx.load(path)
+        said = {entry.key: entry.value for entry in model.metadata_props}
+        description = Description.from_json(said[KEY])
+        options = json.loads(said[OPTIONS])
+        made = build(description.name, description.skeleton, **options)
+        found = {
+            each.name.removeprefix("network.").removesuffix("_fp16"): numpy_helper.to_array(each)
+            for each in model.graph.initializer
+        }
+        weights = {
+            name: torch.tensor(found[name], dtype=value.dtype)
+            for name, value in made.network.state_dict().items()
+        }
+        made.network.load_state_dict(weights)
+    except KeyError as error:
+        raise BadInput(
+            f"{path} cannot be trained on: it lacks {error.args[0]}; only networks without batch "
+            "norm that limbwise exported can"
+        ) from error
+    except Exception as error:  # protobuf's own, ValueError, TypeError, RuntimeError
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path} is not a model that limbwise exported: {reason}") from error
+    made.network.eval()
+    return replace(made, description=description, options=options)
 
 
 def _load_own(path: Path) -> Checkpoint:

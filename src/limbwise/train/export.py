@@ -5,6 +5,7 @@ are inside, the background channel and the earlier stages are left out.
 """
 
 import io
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from ..fields import Fields
 from ..picture import read_picture
 from ..runtime import Runtime
 from ..view import View, cut, fit
-from .checkpoint import Checkpoint, load, per_colour
+from .checkpoint import OPTIONS, Checkpoint, load, per_colour
 from .lightweight_openpose import load_lightweight_openpose
 
 TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by --fp16
@@ -52,7 +53,7 @@ class PictureModel(nn.Module):
             else:
                 setattr(self, name, value)
         self.keypoints, self.crops = checkpoint.traits.keypoints, checkpoint.traits.crops
-        self.outputs = checkpoint.description.outputs
+        self.outputs, self.options = checkpoint.description.outputs, checkpoint.options
 
     def forward(self, image: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
         normalised = (image.float() - self.mean) * self.scale
@@ -91,7 +92,7 @@ def to_onnx(checkpoint: str | Path, height: int | None = None, fp16: bool = Fals
         if description.boxes:
             axes["boxes"] = {0: "batch", 1: "boxes"}
     data = trace(model, examples, inputs, outputs, axes)
-    return _finished(data, description, fp16)
+    return _finished(data, description, model.options, fp16)
 
 
 def trace(
@@ -122,12 +123,13 @@ def trace(
     return buffer.getvalue()
 
 
-def _finished(data: bytes, description: Description, fp16: bool) -> bytes:
+def _finished(data: bytes, description: Description, options: dict[str, Any], fp16: bool) -> bytes:
     import onnx
 
     model = onnx.load_from_string(data)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, description.to_json()
+    for key, value in ((KEY, description.to_json()), (OPTIONS, json.dumps(options))):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
     if fp16:
         _store_as_fp16(model)
     onnx.checker.check_model(model)
