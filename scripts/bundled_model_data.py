@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from limbwise.atomic import write_json
+from limbwise.places import check_places
 from limbwise.terminal import failing_in_one_line
 
 Entry = dict[str, Any]
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--hold", type=int, default=200)
     flags = parser.parse_args()
     with failing_in_one_line():
+        check_places([flags.pack], {"TRAIN": flags.train, "HELD": flags.held})
         pack = json.loads(flags.pack.read_text())
         human = sorted(e["id"] for e in pack["images"] if e.get("source") == flags.source)
         Random(0).shuffle(human)
