@@ -100,9 +100,9 @@ def _inside(path: Path) -> Iterator[Identity]:
             yield its
         return
     for folder, _, _ in os.walk(path):
-        with suppress(OSError):
+        with suppress(OSError), os.scandir(folder) as entries:
             device = Path(folder).stat().st_dev
-            for entry in os.scandir(folder):  # which knows most inodes without asking for each
+            for entry in entries:  # which know most inodes without being asked for each
                 if Path(entry.name).suffix.lower() in PICTURES.split():
                     its = identity(entry.path) if entry.is_symlink() else None
                     yield its or Identity(device, entry.inode())

@@ -31,7 +31,8 @@ stderr = Console(stderr=True, highlight=False)
 
 
 def complain(error: object) -> None:
-    stderr.print(f"limbwise: {error}", style="red", markup=False, soft_wrap=True)
+    wide = Console(stderr=True, highlight=False, width=max(stderr.width, 80))  # COLUMNS may say 0
+    wide.print(f"limbwise: {error}", style="red", markup=False, soft_wrap=True)
 
 
 @contextmanager
