@@ -37,6 +37,11 @@ def listen() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """Once is enough: terminals and services send several, and files are being finished. Only a
+    second Ctrl-C, which somebody means, still counts."""
+    for other in SIGNALS:
+        if other != signal.SIGINT:
+            signal.signal(other, signal.SIG_IGN)
     raise Stopped(number)
 
 
