@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from limbwise import environment
+from limbwise import environment, terminal
 from limbwise.environment import lack, prepare
 from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE
@@ -49,6 +50,14 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path: Path) -> No
     assert (done.returncode, len(out.read_text().splitlines())) == (0, 1)
 
 
+@posix
+def test_standard_streams_that_are_closed_are_nobodys() -> None:
+    code = (
+        "import os; from limbwise.environment import prepare; prepare(); os._exit(os.open('/', 0))"
+    )
+    assert shell(f"'{sys.executable}' -c \"{code}\" <&- >&- 2>&-").returncode == 3
+
+
 def test_who_has_no_home_gets_one_for_this_run(monkeypatch) -> None:
     """OpenVINO's telemetry asks for it when it is imported."""
     plain = Path.home
@@ -86,6 +95,6 @@ def test_other_failures_are_not_hidden() -> None:
 
 
 def test_a_terminal_of_no_width_is_told_all_the_same(monkeypatch, capsys) -> None:
-    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setattr(terminal, "stderr", Console(stderr=True, width=0))  # as COLUMNS=0 has it
     complain(BadInput("what is wrong"))
     assert "what is wrong" in capsys.readouterr().err
