@@ -1,5 +1,6 @@
 # make demo [MODEL=path] [IMAGE=path]   finds the skeletons in a picture and says where the drawing is
 # make test                             everything CI checks: format, lint, types, tests
+# make fuzz                             all of the bad and odd input of which make test draws a sample
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ MODEL ?=
 SIZE ?= $(if $(filter $(SAMPLE),$(IMAGE)),160,368)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-browser format clean
+.PHONY: demo test fuzz test-browser format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -27,6 +28,9 @@ test: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+fuzz: $(VENV)/dev
+	LIMBWISE_FUZZ=all $(BIN)/pytest -n 2 tests/fuzz
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 

@@ -22,6 +22,7 @@ from limbwise.atomic import write_json
 from limbwise.boxes import Floats, ious
 from limbwise.estimator import load_pair
 from limbwise.picture import read_picture
+from limbwise.places import check_places
 from limbwise.runtime import Runtime
 from limbwise.terminal import failing_in_one_line, progress
 from limbwise.train.evaluate_boxes import coco_box, in_picture
@@ -47,6 +48,7 @@ def main() -> None:
     if (flags.detector is None) != (flags.images is None):
         parser.error("--detector and --images go together")
     with failing_in_one_line():
+        check_places([flags.pack], {"TRAIN": flags.train, "HELD": flags.held})
         pack = json.loads(flags.pack.read_text())
         human = sorted(e["id"] for e in pack["images"] if e.get("source") == flags.source)
         Random(0).shuffle(human)

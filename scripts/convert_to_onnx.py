@@ -6,6 +6,7 @@ it takes pictures as they are and describes itself.
 
 import argparse
 
+from limbwise.places import check_places
 from limbwise.runtime import need_torch
 from limbwise.terminal import failing_in_one_line
 
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("--output-name", default="human-pose-estimation.onnx", help="ONNX file")
     flags = parser.parse_args()
     with failing_in_one_line():
+        check_places([flags.checkpoint_path], {"--output-name": flags.output_name})
         need_torch()
         from limbwise.train.export import export_like_the_seed
 

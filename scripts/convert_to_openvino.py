@@ -5,6 +5,7 @@ Mean 128 and scale 256 go into the graph, and of the outputs the last stage's tw
 
 import argparse
 
+from limbwise.places import check_places
 from limbwise.terminal import failing_in_one_line
 from limbwise.train.convert import to_openvino
 
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("--output-name", default="human-pose-estimation.xml", help="and its .bin")
     flags = parser.parse_args()
     with failing_in_one_line():
+        check_places([flags.input_model], {"--output-name": flags.output_name})
         to_openvino(flags.input_model, flags.output_name)
         print(f"{flags.output_name} and its .bin are written")
 

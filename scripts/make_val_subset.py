@@ -2,6 +2,7 @@
 
 import argparse
 
+from limbwise.places import check_places
 from limbwise.terminal import failing_in_one_line
 from limbwise.train.prepare import subset
 
@@ -13,6 +14,7 @@ def main() -> None:
     parser.add_argument("--num-images", type=int, default=250)
     flags = parser.parse_args()
     with failing_in_one_line():
+        check_places([flags.labels], {"--output-name": flags.output_name})
         count = subset(flags.labels, flags.output_name, flags.num_images)
         print(f"{flags.output_name}: {count} pictures")
 

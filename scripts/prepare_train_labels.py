@@ -6,6 +6,7 @@ too.
 
 import argparse
 
+from limbwise.places import check_places
 from limbwise.terminal import failing_in_one_line
 from limbwise.train.prepare import prepare
 
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("--output-name", default="prepared_train_annotation.json")
     flags = parser.parse_args()
     with failing_in_one_line():
+        check_places([flags.labels], {"--output-name": flags.output_name})
         pictures, people = prepare(flags.labels, flags.output_name)
         print(f"{flags.output_name}: {pictures} pictures, {people} people with keypoints")
 

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "limbwise"
 
 BASE = {"errors", "atomic"}
 TYPES = {"skeleton", "pose"}
-READING = {"video", "film", "picture", "view"}
+READING = {"video", "film", "piped", "picture", "view"}
 MAY = {
     "errors": set(),
     "atomic": BASE,
@@ -21,6 +21,10 @@ MAY = {
     "fields": set(),
     "decode": {"fields"} | TYPES,
     "cache": set(),
+    "places": {"picture"} | BASE,
+    "interrupts": set(),
+    "environment": {"cache"},
+    "outputs": {"draw", "interrupts", "recorder", "video", "window", "writers"} | TYPES | BASE,
     "graphs": set(),
     "boxes": {"view"},
     "description": {"decode", "skeleton", "view"} | BASE,
@@ -30,12 +34,13 @@ MAY = {
     "refine": {"decode", "description", "runtime", "view"} | TYPES | BASE,
     "estimator": {"boxes", "decode", "refine", "runtime", "view", "fields"} | TYPES | BASE,
     "picture": {"view"} | BASE,
-    "film": {"view"} | BASE,
+    "film": {"picture", "view"} | BASE,
+    "piped": {"film", "picture"} | BASE,
     "video": READING | BASE,
-    "recorder": {"view"} | BASE,
+    "recorder": {"places", "view"} | BASE,
     "draw": {"view"} | TYPES,
-    "writers": TYPES | BASE,
-    "terminal": BASE,
+    "writers": {"places"} | TYPES | BASE,
+    "terminal": {"environment", "interrupts"} | BASE,
     "window": {"view"} | BASE,
     "bench": {"estimator", "decode", "draw", "fields", "graphs", "refine", "view", "runtime"}
     | BASE,

@@ -133,7 +133,7 @@ def test_bad_input_is_one_line_and_exit_code_2(model, tmp_path, capsys) -> None:
         (("run", "77", *with_model), "camera 77"),
         (("run", SAMPLE, *with_model, "--save", tmp_path / "no" / "a.png"), "does not exist"),
         (("run", SAMPLE, *with_model, "--save", tmp_path / "a.xyz"), "a.xyz"),
-        (("run", own, *with_model, "--save", own), "would replace the file it is made from"),
+        (("run", own, *with_model, "--save", own), "would replace"),
         (("run", SAMPLE, "--model", tmp_path / "cat.txt"), "cat.txt is not a model file"),
         (("run", SAMPLE, "--model", tmp_path / "gone.onnx"), "gone.onnx does not exist"),
         (("eval", tmp_path / "cat.txt", tmp_path, *with_model), "cat.txt is not a JSON file"),
@@ -181,7 +181,7 @@ def test_ctrl_c_finishes_the_files(model, tmp_path) -> None:
     with av.open(out) as container:
         shown = sum(1 for _ in container.decode(video=0))
     assert 1 <= shown < 3000
-    assert abs(shown - len(written)) <= 1
+    assert shown == len(written)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -133,6 +133,30 @@ def test_a_damaged_kernel_is_compiled_again(monkeypatch, tmp_path) -> None:
     assert (tmp_path / "kernel.so").read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs modes of POSIX")
+def test_a_kernel_that_others_may_have_written_is_not_loaded(monkeypatch, tmp_path) -> None:
+    accelerate(nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False))
+    [kept] = Path(os.environ["LIMBWISE_CACHE"]).glob("depthwise-*.so")
+    opened = []
+    right = depthwise._open
+    monkeypatch.setattr(depthwise, "_open", lambda path: opened.append(path) or right(path))
+    compiled = []
+
+    def compile_(path: Path) -> None:
+        assert not opened
+        compiled.append(path)
+        shutil.copy(kept, path)
+        path.chmod(0o777)
+
+    monkeypatch.setattr(depthwise, "_compile", compile_)
+    planted = shutil.copy(kept, tmp_path / "kernel.so")
+    planted.chmod(0o777)
+    depthwise._load(planted)
+    assert len(compiled) == 1
+    depthwise._load(planted)  # now it is ours
+    assert len(compiled) == 1
+
+
 def test_a_kernel_that_cannot_be_loaded_is_one_line(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(depthwise, "_compile", lambda path: path.write_bytes(b"no library"))
     with pytest.raises(BadInput, match=r"the compiled kernel cannot be loaded: .*kernel\.so"):

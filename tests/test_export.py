@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,25 @@ def test_a_network_for_crops_says_the_same_everywhere(ending, person, tmp_path) 
             assert one.heatmaps == pytest.approx(other.heatmaps, abs=1e-3)
         unlike = pytorch(crops, np.zeros_like(found))
         assert abs(unlike[0].heatmaps - truth[0].heatmaps).max() > 1e-5  # what is told counts
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs RLIMIT_FSIZE")
+@pytest.mark.parametrize("ending", ["onnx", "xml"])
+def test_a_full_disk_is_one_line_and_keeps_the_old_files(ending, person, tmp_path) -> None:
+    """Python ignores SIGXFSZ, so that a file which grows too large is as on a full disk."""
+    import resource
+
+    out, room = tmp_path / f"a.{ending}", 20_000
+    out.write_text("old")
+    (tmp_path / "a.bin").write_text("old weights")
+    before = sorted(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(BadInput, match=rf"a\.{ending} could not be written"):
+            export(person, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.iterdir()) == before
+    assert out.read_text() == "old"
+    assert (tmp_path / "a.bin").read_text() == "old weights"

@@ -5,20 +5,20 @@ with 130.
 """
 
 import json
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import __version__
-from .atomic import check_writable, write_json
+from .atomic import check_writable, is_stdout, write_json
 from .cli_bench import bench, models
 from .cli_options import (
+    PLACE,
+    FormatOption,
+    MinScoreOption,
     ModelOption,
     PersonOption,
     Precision,
@@ -28,30 +28,34 @@ from .cli_options import (
     RuntimeOption,
     SizeOption,
     ThreadsOption,
+    finite,
+    model_files,
+    not_empty,
     person_wanted,
 )
 from .cli_serve import serve
 from .cli_train import check_data, export, train
-from .draw import draw
+from .environment import prepare
 from .errors import BadInput
 from .estimator import Estimator, load, load_pair
+from .interrupts import listen
+from .outputs import Outputs, chosen_format
 from .pipeline import Stats, flow
+from .places import check_places
 from .pose import Pose
-from .terminal import complain, failing_in_one_line, progress, stderr
+from .terminal import (
+    Reports,
+    failing_in_one_line,
+    progress,
+    stderr,
+    stdout_is_terminal,
+)
 from .track import Tracker
-from .video import Frame, count, frames, is_live
-from .writers import Result, open_writer
+from .video import Frame, count, files, frames, is_live, is_pipe
 
 app = typer.Typer(
     name="limbwise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-
-
-class Format(StrEnum):
-    jsonl = "jsonl"
-    openpose = "openpose"
-    coco = "coco"
-    csv = "csv"
 
 
 @app.callback(invoke_without_command=True)
@@ -78,14 +82,17 @@ def run(
     threads: ThreadsOption = None,
     save: Annotated[
         Path | None,
-        typer.Option("--save", help="Drawn pictures: .mp4 .gif .webp .png .jpg or a folder."),
+        typer.Option(
+            "--save", help="Drawn pictures: .mp4 .gif .webp .png .jpg or a folder.", **PLACE
+        ),
     ] = None,
     json_path: Annotated[
-        str | None, typer.Option("--json", help="Keypoints to this file or folder; - is stdout.")
+        str | None,
+        typer.Option(
+            "--json", help="Keypoints to this file or folder; - is stdout.", callback=not_empty
+        ),
     ] = None,
-    format: Annotated[  # noqa: A002 - the option's name
-        Format, typer.Option("--format", help="How --json is written.")
-    ] = Format.jsonl,
+    format: FormatOption = None,  # noqa: A002 - the option's name
     show: Annotated[
         bool, typer.Option("--show", help="A window: Esc quits, p pauses, space steps, s saves.")
     ] = False,
@@ -97,40 +104,53 @@ def run(
         bool, typer.Option("--smooth/--no-smooth", help="Calm the keypoints of the tracked.")
     ] = True,
     max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
-    min_score: Annotated[
-        float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
-    ] = 0.15,
+    min_score: MinScoreOption = 0.15,
     fps: Annotated[
         float | None,
-        typer.Option("--fps", min=0.1, help="Largest --size that keeps this rate here; measured."),
+        typer.Option(
+            "--fps",
+            min=0.1,
+            callback=finite,
+            help="Largest --size that keeps this rate here; measured.",
+        ),
     ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="At the end: rate, latency, frames dropped.")
     ] = False,
     patience: Annotated[
         float,
-        typer.Option("--patience", min=0.0, help="Seconds that a broken stream is tried again."),
+        typer.Option(
+            "--patience",
+            min=0.0,
+            callback=finite,
+            help="Seconds that a silent pipe is waited for and a broken stream is tried again.",
+        ),
     ] = 60.0,
 ) -> None:
     """Find the people in SOURCE; JSON lines to stdout unless --save, --json or --show."""
-    estimate = load(
-        model, person=person_wanted(person_model, refine), runtime=runtime.value,
-        precision=precision.value, threads=threads, height=size, max_people=max_people,
-        min_score=min_score,
-    )  # fmt: skip
-    if fps:
-        _choose_height(estimate, fps)
-    if json_path is None and save is None and not show:
-        json_path = "-"
     sources: list[str] = source
+    to_stdout = json_path is None and save is None and not show
+    if format and json_path is None and not to_stdout:
+        raise BadInput("--format says how --json is written: name a place with --json, too")
+    json_path = "-" if to_stdout else json_path
+    form = chosen_format(json_path or "-", format and format.value)
+    inputs = files(sources)
+    check_places([*inputs, *model_files(model, person_model)], _writes(save, json_path, form))
     with ExitStack() as stack:
-        outputs = _outputs(stack, save, json_path, format.value, show, boxes)
-        bad: list[BadInput] = []
-        frames_ = frames(
-            sources if len(sources) > 1 else sources[0], on_bad=_reporter(bad), patience=patience
+        outputs = stack.enter_context(
+            Outputs(save, json_path, form, show=show, boxes=boxes, inputs=inputs)
         )
-        quiet = json_path == "-" and sys.stdout.isatty()
-        live = is_live(sources) and "-" not in sources  # whoever sends to stdin can wait
+        estimate = load(
+            model, person=person_wanted(person_model, refine), runtime=runtime.value,
+            precision=precision.value, threads=threads, height=size, max_people=max_people,
+            min_score=min_score,
+        )  # fmt: skip
+        if fps:
+            _choose_height(estimate, fps)
+        bad = stack.enter_context(Reports())
+        frames_ = frames(sources if len(sources) > 1 else sources[0], on_bad=bad, patience=patience)
+        quiet = is_stdout(json_path or "") and stdout_is_terminal()
+        live = is_live(sources) and not is_pipe(sources)  # whoever sends into a pipe can wait
         total = None if quiet or is_live(sources) else count(sources)
         follow = _follower(smooth) if track else lambda frame, poses: poses
         taken = Stats()
@@ -140,8 +160,14 @@ def run(
         for frame, poses in progress(seen, total, "frames", quiet):
             if not outputs(frame, follow(frame, poses)):
                 break
-    if bad:
+    if bad.count:
         raise typer.Exit(2)
+
+
+def _writes(save: Path | None, json_path: str | None, form: str) -> dict[str, str | Path | None]:
+    """The outputs by their options. Drawings and OpenPose's files may share a folder."""
+    shared = form == "openpose" and save is not None and not save.suffix
+    return {"--save": save, "--json": None if shared else json_path}
 
 
 def _choose_height(estimate: Estimator, fps: float) -> None:
@@ -156,14 +182,6 @@ def _choose_height(estimate: Estimator, fps: float) -> None:
     )
 
 
-def _reporter(bad: list[BadInput]) -> Callable[[BadInput], None]:
-    def report(error: BadInput) -> None:
-        bad.append(error)
-        complain(error)
-
-    return report
-
-
 def _follower(smooth: bool) -> Callable[[Frame, list[Pose]], list[Pose]]:
     """Gives people ids, with a tracker of its own for each source; pictures are not tracked."""
     trackers: dict[str, Tracker] = {}
@@ -175,37 +193,6 @@ def _follower(smooth: bool) -> Callable[[Frame, list[Pose]], list[Pose]]:
         return tracker.update(poses, frame.time)
 
     return follow
-
-
-def _outputs(
-    stack: ExitStack, save: Path | None, json_path: str | None, form: str, show: bool, boxes: bool
-) -> Callable[[Frame, list[Pose]], bool]:
-    """A function that gives a frame and its poses to all outputs; False once a window closed."""
-    from .recorder import Recorder
-    from .window import Window
-
-    writer = stack.enter_context(open_writer(json_path, form)) if json_path else None
-    recorder = stack.enter_context(Recorder(save)) if save else None
-    window = stack.enter_context(Window()) if show else None
-
-    def output(frame: Frame, poses: list[Pose]) -> bool:
-        if writer:
-            writer.add(_result(frame, poses))
-        picture = (
-            draw(frame.image, poses, ids=True, boxes=boxes) if recorder or window else frame.image
-        )
-        if recorder:
-            film = frame.source if save and save.suffix else None  # folders number a film's frames
-            recorder.add(picture, frame.time, frame.path or film)
-        return window.show(picture) if window else True
-
-    return output
-
-
-def _result(frame: Frame, poses: list[Pose]) -> Result:
-    height, width = frame.image.shape[:2]
-    still = frame.path is not None
-    return Result(frame.source, frame.index, frame.time, width, height, poses, picture=still)
 
 
 @app.command("eval")
@@ -225,10 +212,11 @@ def evaluate(
     ] = False,
     scales: Annotated[str, typer.Option("--scales", help="Average over sizes: 0.5,1,1.5,2.")] = "1",
     detections: Annotated[
-        Path | None, typer.Option("--detections", help="Write the poses as COCO results.")
+        Path | None,
+        typer.Option("--detections", help="Write the poses as COCO results.", **PLACE),
     ] = None,
     metrics: Annotated[
-        Path | None, typer.Option("--metrics", help="Write AP, AR, ... as JSON.")
+        Path | None, typer.Option("--metrics", help="Write AP, AR, ... as JSON.", **PLACE)
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N pictures.")] = None,
     boxes: Annotated[
@@ -239,13 +227,16 @@ def evaluate(
     from .train.evaluate import evaluate as measure
     from .train.evaluate_boxes import evaluate_boxes
 
+    outputs = {"--detections": detections, "--metrics": metrics}
+    check_places([annotations, images, *model_files(model, person_model)], outputs)
+    for path in outputs.values():  # known before the work, not after it
+        if path:
+            check_writable(path, stream=True)
+    factors = _numbers(scales)
     looks = load_pair(
         model, person=person_wanted(person_model, refine), runtime=runtime.value,
         precision=precision.value, threads=threads,
     )  # fmt: skip
-    outputs = [path for path in (detections, metrics) if path]
-    for path in outputs:  # known before the work, not after it
-        check_writable(path)
 
     def bar(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         return progress(entries, len(entries), "pictures")
@@ -259,13 +250,12 @@ def evaluate(
     if boxes:
         found, people = evaluate_boxes(looks[0], annotations, images, **how)
     else:
-        found, people = measure(
-            looks[0], annotations, images, flip=flip, scales=_numbers(scales), **how
-        )
+        found, people = measure(looks[0], annotations, images, flip=flip, scales=factors, **how)
     for place, content in ((detections, people), (metrics, found)):
         if place:
             write_json(place, content)
-    typer.echo(json.dumps(found, indent=2))
+    if not any(place and is_stdout(place) for place in outputs.values()):
+        typer.echo(json.dumps(found, indent=2))
 
 
 def _numbers(text: str) -> list[float]:
@@ -273,8 +263,8 @@ def _numbers(text: str) -> list[float]:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) <= 0:
-        raise BadInput(f"--scales {text} is not a list of positive numbers such as 0.5,1,1.5")
+    if not numbers or not all(0.01 <= number <= 100 for number in numbers):
+        raise BadInput(f"--scales {text} is not a list of numbers such as 0.5,1,1.5")
     return numbers
 
 
@@ -286,20 +276,18 @@ app.command()(train)
 app.command()(check_data)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """The console command."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    listen()
+    prepare()
+    raise SystemExit(exit_code())
 
 
-def exit_code(args: list[str]) -> int:
-    """Runs `limbwise ARGS`."""
+def exit_code(args: list[str] | None = None) -> int:
+    """Runs `limbwise ARGS`; wrong options, too, are one line."""
     try:
-        app(args=args)
+        with failing_in_one_line():
+            ended = app(args=args, prog_name="limbwise", standalone_mode=False)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
+        ended = end.code
+    return ended if isinstance(ended, int) else 0

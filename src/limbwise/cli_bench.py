@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .atomic import check_writable, replacing, write_json
-from .cli_options import ModelOption
+from .atomic import check_writable, failing_to_write, replacing, write_json
+from .cli_options import PLACE, ModelOption, model_files
 from .errors import BadInput
+from .places import check_places
 from .terminal import complain, failing_in_one_line
 
 
@@ -28,17 +29,25 @@ def bench(
         Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
-    json_path: Annotated[Path | None, typer.Option("--json", help="All of it as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="The medians as bars: OUT.png.")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="All of it as JSON.", **PLACE)
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="The medians as bars: OUT.png.", **PLACE)
+    ] = None,
 ) -> None:
     """Milliseconds for fit, network, decode, refine, draw and the whole, per runtime, here."""
     from . import bench as timing
     from .estimator import SAMPLE, load
     from .picture import read_picture
 
-    for path in (json_path, plot):
-        if path:
-            check_writable(path)
+    check_places([image or SAMPLE, *model_files(model)], {"--json": json_path, "--plot": plot})
+    if json_path:
+        check_writable(json_path, stream=True)
+    if plot:
+        check_writable(plot)
+        if plot.suffix.lower() != ".png":
+            raise BadInput(f"{plot} should end in .png")
     picture = read_picture(image or SAMPLE)
     complained: set[str] = set()
 
@@ -137,7 +146,5 @@ def _short(ms: float) -> str:
 def _save(path: Path, picture: Any) -> None:
     import cv2
 
-    if path.suffix.lower() != ".png":
-        raise BadInput(f"{path} should end in .png")
-    with replacing(path) as temporary:
-        cv2.imwrite(str(temporary), picture)
+    with failing_to_write(path), replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .cli_options import SizeOption
+from .cli_options import PLACE, SizeOption, finite, model_files
 from .errors import BadInput
 from .estimator import load_pair
+from .places import check_places
 from .runtime import need_torch
 from .terminal import failing_in_one_line, progress, stderr
+
+WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl")  # into --out
 
 if TYPE_CHECKING:
     from .train.dice import Augment
@@ -124,6 +127,12 @@ def train(
     keep_freed_memory()
     pairs = [(str(annotations), str(images)), *map(_pair, also or [])]
     labels, places = zip(*pairs, strict=True)
+    started = init if init and Path(init.removeprefix("mobilenet:")).is_file() else None
+    check_places(
+        [*labels, *places, val_annotations, val_images, sigmas, found, *model_files(teacher),
+         started and started.removeprefix("mobilenet:")],
+        {f"--out, its {name}": out / name for name in WRITTEN},
+    )  # fmt: skip
     data = Data(labels, places, val_annotations, val_images, sigmas)
     options: dict[str, Any] = {} if stages is None else {"refinement_stages": stages}
     if boxes and network != "limbwise":
@@ -213,7 +222,7 @@ def _reports(out: Path) -> "Iterator[tuple[Report, Look | None]]":
 def check_data(
     annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
     images: Annotated[Path, typer.Argument(help="The folder (or .tar) of its pictures.")],
-    page: Annotated[Path, typer.Option(help="Pictures with drawn labels.")] = Path(
+    page: Annotated[Path, typer.Option(help="Pictures with drawn labels.", **PLACE)] = Path(
         "check-data.html"
     ),
     shown: Annotated[int, typer.Option(min=0, help="Pictures on the page.")] = 24,
@@ -221,6 +230,8 @@ def check_data(
     """Count what is labelled, name what is wrong, and draw labels and targets on a page."""
     need_torch()
     from .train.check_data import check_data
+
+    check_places([annotations, images], {"--page": page})
 
     def bar(items: Sequence[Any]) -> Iterator[Any]:
         return progress(items, len(items), "pictures")
@@ -260,12 +271,17 @@ def export(
         typer.Option("--model", help="For --int8 of a second look: what finds the people in them."),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option("--max-drop", help="What int8 may cost, in per cent of AP or OKS.")
+        float,
+        typer.Option(
+            "--max-drop", callback=finite, help="What int8 may cost, in per cent of AP or OKS."
+        ),
     ] = 0.5,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures for --int8.")] = 300,
 ) -> None:
     """Write CHECKPOINT as a model file that runs without PyTorch."""
     need_torch()
+    reads = [checkpoint, calibration, annotations, *model_files(model)]
+    check_places(reads, {"OUT": out})
     if int8:
         if calibration is None:
             raise BadInput("--int8 needs --calibration FOLDER, pictures to learn the ranges from")

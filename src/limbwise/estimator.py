@@ -19,7 +19,7 @@ from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
 from .runtime import Runtime
 from .view import Image, View, fit
 
-__all__ = ["MIN_BOX", "SAMPLE", "Estimator", "load", "load_pair", "model_files", "stages"]
+__all__ = ["MIN_BOX", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
 MIN_BOX = 0.15  # score of a box that is looked into
 
@@ -206,18 +206,6 @@ def stages(
     if isinstance(person, bool):
         return first, CATALOGUE[DEFAULT].second if person else None
     return first, _checked(Path(person))
-
-
-def model_files(model: str | Path | None, person: str | Path | bool | None = None) -> list[Path]:
-    """Every file that `load` may read for these arguments; BadInput as in `stages`."""
-    found: list[Path] = []
-    for stage in stages(model, person):
-        if isinstance(stage, Network):
-            found += [stage.plain, stage.quantised, stage.checkpoint]
-        elif stage:
-            found.append(stage)
-    files = [*found, *(path.with_suffix(".bin") for path in found if path.suffix == ".xml")]
-    return [path for path in dict.fromkeys(files) if path.is_file()]
 
 
 def _file(stage: Network | Path, runtime: str) -> Path:

@@ -4,6 +4,7 @@ file or URL -> opened -> packets -> frames -> (H, W, 3) BGR and seconds
                              `-> _Watch: what is damaged, and up to where all is fine
 """
 
+import errno
 import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -17,18 +18,28 @@ import numpy as np
 from av.stream import Disposition
 
 from .errors import BadInput
+from .picture import cut_off
 from .view import Image
 
 Report = Callable[[BadInput], None]
 Shots = Generator[tuple[Image, float | None], None, None]  # with its time; a still has none
 
+# FFmpeg also "opens" play lists and texts that name other files; only these are films. Of an
+# address those of streams count, too.
+_FILMS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,av1,ivf,flv,"
+    "asf,ogg,wtv,mxf,mjpeg,nut,rm,dv,vob,yuv4mpegpipe,gif,apng,dirac,vc1,swf,mp3,flac,wav,aac"
+)
+_STREAMS = f"{_FILMS},hls,applehttp,dash,rtsp,rtp,sdp,rtmp,live_flv,mpjpeg,mpegtsraw,asf_o"
+
 _LETTERS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg's decoders that paint text files
 
 
-def film_shots(source: str | Path, name: str, live: bool, report: Report) -> Shots:
+def film_shots(source: str | Path | Any, name: str, live: bool, report: Report) -> Shots:
     """The frames of a film with true times; of a live stream with the times they came at.
 
-    A Path is a file, a str a URL. One that breaks off gives what it has, then goes to `report`.
+    A Path is a file, a str a URL, and else it is something to read from. A film that breaks off
+    gives what it has, then goes to `report`.
     """
     with _opened(source, name) as (container, stream):
         # One thread a frame is fastest, but holds back as many frames as there are threads.
@@ -54,32 +65,31 @@ def film_length(path: Path) -> int | None:
         return stream.frames or round(seconds * float(stream.average_rate or 0)) or None
 
 
-def cut_off(name: str, frames: int, time: float) -> BadInput:
-    """What to say of a film of which only the first `frames` are sure to be fine."""
-    return BadInput(
-        f"{name} is cut off or damaged after frame {frames} ({time:.2f} s): "
-        "the frames before it are fine"
-    )
-
-
 @contextmanager
-def _opened(source: str | Path, name: str) -> Iterator[tuple[Any, Any]]:
+def _opened(source: str | Path | Any, name: str) -> Iterator[tuple[Any, Any]]:
     """The open container and its first stream of moving pictures; BadInput if there is none."""
-    local = isinstance(source, Path)
-    address = f"file:{source}" if local else source  # else "a:b.mp4" would be of the protocol "a"
-    settings = {} if local else {"timeout": 10, "options": {"rtsp_transport": "tcp"}}
+    # Without "file:" a name such as "a:b.mp4" would be of the protocol "a".
+    address = f"file:{source}" if isinstance(source, Path) else source
+    settings: dict[str, Any] = {"options": {"format_whitelist": _FILMS}}
+    if isinstance(source, Path):
+        settings["options"]["protocol_whitelist"] = "file"
+    elif isinstance(source, str):
+        options = {"format_whitelist": _STREAMS, "rtsp_transport": "tcp"}
+        settings = {"timeout": 10, "options": options}
     try:
         try:
             container = av.open(address, **settings)
         except UnicodeDecodeError:  # tags of a file from before UTF-8; PyAV 19 no longer minds
             container = av.open(address, metadata_errors="replace", **settings)
     except av.FFmpegError as error:
+        reason = "no film that is known" if error.errno == errno.EINVAL else error.strerror
         raise BadInput(
-            f"{name} cannot be opened as video ({error.strerror}): is it one, and all of it there?"
+            f"{name} cannot be opened as video ({reason}): is it one, and all of it there?"
         ) from error
     with container:
         for stream in container.streams.video:
-            letters = stream.codec_context.name in _LETTERS
+            codec = stream.codec_context  # None of what FFmpeg cannot decode, or knows nothing of
+            letters = codec is None or codec.name in _LETTERS
             if not letters and not stream.disposition & Disposition.attached_pic:
                 yield container, stream
                 return

@@ -3,10 +3,11 @@
 file -> opened (the header) -> upright -> white on black, grey, colours -> (H, W, 3) BGR
 """
 
+import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from .errors import BadInput
 from .view import Image
 
+PICTURES = ".jpg .jpeg .jfif .png .apng .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .avif .heic"
 MAX_PIXELS = 200_000_000  # 600 MB when decoded
 
 # Not those that run programs (EPS), nor those told by hardly anything (TGA: two small bytes).
@@ -69,10 +71,24 @@ def opened(
         yield picture
 
 
+def check_name(path: Path) -> None:
+    """BadInput for a name that no file can have."""
+    try:
+        os.stat(path)  # noqa: PTH116 - a name that is too long raises only here
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{str(path)[:80]!r} cannot be read: {reason}") from error
+
+
 def check_file(path: Path, name: str) -> None:
     """BadInput if there is no file, or nothing in it, or it may not be read."""
+    check_name(path)
     if path.is_dir():
         raise BadInput(f"{name} is a folder, not a file")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{name} is no regular file but a device or socket: name a file")
     try:
         with path.open("rb") as file:
             empty = path.is_file() and not file.read(1)
@@ -93,6 +109,33 @@ def pages(picture: PIL.Image.Image, name: str) -> int:
             return int(getattr(picture, "n_frames", 1))
     except Exception as error:
         raise BadInput(_broken(name, error)) from error
+
+
+def picture_shots(
+    picture: PIL.Image.Image, name: str, report: Callable[[BadInput], None]
+) -> Generator[tuple[Image, float | None], None, None]:
+    """A still, which has no time, or the frames of an animation; one that breaks off goes to
+    `report` after the frames that are fine."""
+    if pages(picture, name) == 1:
+        yield to_bgr(picture, name), None
+        return
+    shown, time = 0, 0.0
+    try:
+        for image, time in animation(picture, name):
+            yield image, time
+            shown += 1
+    except BadInput:
+        if not shown:
+            raise
+        report(cut_off(name, shown, time))
+
+
+def cut_off(name: str, frames: int, time: float) -> BadInput:
+    """What to say of a film of which only the first `frames` are sure to be fine."""
+    return BadInput(
+        f"{name} is cut off or damaged after frame {frames} ({time:.2f} s): "
+        "the frames before it are fine"
+    )
 
 
 def animation(picture: PIL.Image.Image, name: str) -> Iterator[tuple[Image, float]]:

@@ -8,7 +8,7 @@ its place and renamed at the end, also when the loop that filled it was interrup
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from .atomic import check_writable, replacing
+from .atomic import check_writable, failing_to_write, fitting, replacing
 from .errors import BadInput
+from .places import Identity, identities, keep
 from .view import Image
 
 LARGEST = 8192  # pixels a side of a film; H.264 ends there (level 6.2)
@@ -38,14 +39,19 @@ class Recorder:
     `.mp4 .m4v .mov` films and `.gif .webp` animations keep the times given, or are played at
     `fps`; `.png .jpg` hold one picture; a name without ending is a folder. BadInput at once if
     the place cannot be written to, later if writing fails: then what stood there before remains.
+    None of the `inputs`, files that are read, is replaced.
     """
 
-    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, fps: float | None = None, *, inputs: Iterable[Path] = ()
+    ) -> None:
         if fps is not None and not fps > 0:
             raise BadInput(f"{fps} frames a second cannot be: say more than 0")
         self.path = Path(path)
         self.count = 0
-        self._sink = _sink(self.path, str(path).endswith(("/", os.sep)), fps or USUAL_FPS)
+        folder = str(path).endswith(("/", os.sep))
+        with failing_to_write(path):
+            self._sink = _sink(self.path, folder, fps or USUAL_FPS, identities(inputs))
         self._clock = _Clock(fps)
         self._open = True
 
@@ -150,14 +156,17 @@ _FILMS = {
 _PICTURES = (".jpg", ".jpeg", ".png")
 
 
-def _sink(path: Path, folder: bool, fps: float) -> _Sink:
+def _sink(path: Path, folder: bool, fps: float, inputs: frozenset[Identity]) -> _Sink:
+    if str(path) == "-":
+        raise BadInput("pictures cannot go to standard output: name a file or folder")
     ending = path.suffix.lower()
     if folder or path.is_dir() or not ending:
-        return _Folder(path)
+        return _Folder(path, inputs)
     if ending not in {*_FILMS, *_PICTURES}:
         known = " ".join([*_FILMS, *_PICTURES])
         raise BadInput(f"{path} has an unknown ending: use one of {known}, or none for a folder")
     check_writable(path)
+    keep(path, inputs)
     return _Film(path, _FILMS[ending], fps) if ending in _FILMS else _Picture(path)
 
 
@@ -279,11 +288,11 @@ class _Picture(_Sink):
 class _Folder(_Sink):
     """Pictures named after those they came from, or numbered."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inputs: frozenset[Identity]) -> None:
         if path.exists() and not path.is_dir():
             raise BadInput(f"{path} is a file, not a folder: choose another name")
         check_writable(path / "0.jpg" if path.exists() else path)
-        self._path, self._count = path, 0
+        self._path, self._count, self._inputs = path, 0, inputs
         self._times: Counter[str] = Counter()
         self._used: set[str] = set()
 
@@ -291,12 +300,13 @@ class _Folder(_Sink):
         self._path.mkdir(exist_ok=True)
         target = self._path / f"{self._unused(Path(name).stem if name else '')}.jpg"
         _keep_source(target, name)
+        keep(target, self._inputs)
         _write_picture(target, image)
         self._count += 1
 
     def _unused(self, stem: str) -> str:
         """stem, stem_2, stem_3; some file systems take A and a for the same."""
-        stem = stem or f"{self._count:06}"
+        stem = fitting(stem, "", 240) or f"{self._count:06}"
         while True:
             self._times[stem] += 1
             title = stem if self._times[stem] == 1 else f"{stem}_{self._times[stem]}"

@@ -118,6 +118,9 @@ def _read_openvino(core: Any, path: Path) -> Any:
         from .train.export import to_onnx
 
         return core.read_model(to_onnx(path))
+    with path.open("rb") as file:  # of other texts OpenVINO prints what it made of them
+        if path.suffix == ".xml" and b"<net" not in file.read(4096):
+            raise BadInput(f"{path} is not a model that OpenVINO can read: it has no <net>")
     try:
         return core.read_model(path)
     except RuntimeError as error:

@@ -6,11 +6,9 @@ All of it is lazy: a source is opened when its first frame is asked for and clos
 """
 
 import glob
-import math
 import re
-import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,9 +18,10 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from . import piped
 from .errors import BadInput
-from .film import Report, Shots, cut_off, film_length, film_shots
-from .picture import animation, check_file, opened, pages, read_picture, split_jpegs, to_bgr
+from .film import Report, Shots, film_length, film_shots
+from .picture import PICTURES, check_file, check_name, opened, pages, picture_shots, read_picture
 from .view import Image
 
 __all__ = ["Frame", "count", "frames", "is_live", "read_picture"]
@@ -30,7 +29,6 @@ __all__ = ["Frame", "count", "frames", "is_live", "read_picture"]
 Source = str | Path | int
 Images = Generator[Image, None, None]
 
-PICTURES = ".jpg .jpeg .jfif .png .apng .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .avif .heic"
 VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .3gp"
 PAUSE = 0.5  # seconds before a broken stream is opened again, the first time
 _FILES = (PICTURES + " " + VIDEOS).split()
@@ -97,6 +95,13 @@ def is_live(source: Source | Sequence[Source]) -> bool:
     return True
 
 
+def is_pipe(source: Source | Sequence[Source]) -> bool:
+    """Whether it is, or holds, stdin or a pipe with a name."""
+    if not isinstance(source, str | Path | int):
+        return any(map(is_pipe, source))
+    return _kind(source) in ("stdin", "pipe")
+
+
 def count(source: Source | Sequence[Source]) -> int | None:
     """About how many frames there will be, from the headers alone; None where nobody knows."""
     total = 0
@@ -106,6 +111,16 @@ def count(source: Source | Sequence[Source]) -> int | None:
             return None
         total += length
     return total
+
+
+def files(source: Source | Sequence[Source]) -> list[Path]:
+    """The files that are read, also one that stands behind stdin."""
+    items = [(item, _kind(item)) for item in _items(source)[0]]
+    return [
+        Path("/dev/stdin" if kind == "stdin" else str(item))
+        for item, kind in items
+        if kind in ("file", "stdin")
+    ]
 
 
 def _length(item: Source) -> int | None:
@@ -125,8 +140,13 @@ def _items(source: Source | Sequence[Source]) -> tuple[list[Source], bool]:
     """The single sources in it, and whether it may hold several."""
     if not isinstance(source, str | Path | int):
         return [item for some in source for item in _items(some)[0]], True
+    if not str(source):
+        raise BadInput("the name of a source is empty: is a variable not set?")
     path = Path(str(source))
-    if _kind(source) != "file" or path.is_file():
+    if _kind(source) != "file":
+        return [source], False
+    check_name(path)
+    if path.is_file():
         return [source], False
     if path.is_dir():
         found = [file for file in path.glob("*") if file.suffix.lower() in PICTURES.split()]
@@ -154,7 +174,11 @@ def _kind(item: Source) -> str:
         return "camera"
     if item == "-":
         return "stdin"
-    return "url" if _URL.match(str(item)) else "file"
+    if _URL.match(str(item)):
+        return "url"
+    with suppress(OSError, ValueError):
+        return "pipe" if Path(str(item)).is_fifo() else "file"
+    return "file"
 
 
 def _name(item: Source) -> str:
@@ -164,6 +188,8 @@ def _name(item: Source) -> str:
             return f"camera {item}"
         case "stdin":
             return "stdin"
+        case "pipe":
+            return str(item)
     return re.sub(r"(?<=://)[^/@]*@", "", str(item))
 
 
@@ -183,9 +209,11 @@ def _shots(
         case "camera":
             return _timed(_camera(int(str(item)), report))
         case "stdin" if raw_size:
-            return _timed(_raw(stdin or sys.stdin.buffer, raw_size, report), fps)
+            return piped.raw_shots(stdin or piped.stdin(), raw_size, fps, report)
         case "stdin":
-            return _timed(_jpegs(stdin or sys.stdin.buffer, report), fps)
+            return piped.shots(stdin or piped.stdin(), "stdin", report)
+        case "pipe":
+            return _pipe(Path(str(item)), report, patience)
         case "url" if is_live(item) and patience:
             return _persistent(str(item), report, patience)
         case "url":
@@ -195,6 +223,11 @@ def _shots(
     if _is_picture(path):
         return _pictures(path, report)
     return film_shots(path, str(path), False, report)
+
+
+def _pipe(path: Path, report: Report, patience: float) -> Shots:
+    with piped.fifo(path, patience) as stream:
+        yield from piped.shots(stream, str(path), report)
 
 
 def _persistent(url: str, report: Report, patience: float) -> Shots:
@@ -232,20 +265,8 @@ def _is_picture(path: Path) -> bool:
 
 
 def _pictures(path: Path, report: Report) -> Shots:
-    """A still, or the frames of an animation."""
     with opened(path, str(path)) as picture:
-        if pages(picture, str(path)) == 1:
-            yield to_bgr(picture, str(path)), None
-            return
-        shown, time = 0, 0.0
-        try:
-            for image, time in animation(picture, str(path)):
-                yield image, time
-                shown += 1
-        except BadInput:
-            if not shown:
-                raise
-            report(cut_off(str(path), shown, time))
+        yield from picture_shots(picture, str(path), report)
 
 
 def _camera(number: int, report: Report) -> Images:
@@ -263,49 +284,11 @@ def _camera(number: int, report: Report) -> Images:
         camera.release()
 
 
-def _timed(images: Images, fps: float | None = None) -> Shots:
-    """With times by `fps`, else by the clock on the wall."""
+def _timed(images: Images) -> Shots:
+    """With the times that the clock on the wall shows."""
     with closing(images):
         start = None
-        for index, image in enumerate(images):
+        for image in images:
             now = monotonic()
             start = now if start is None else start
-            yield image, index / fps if fps else now - start
-
-
-def _jpegs(stream: BinaryIO, report: Report) -> Images:
-    read = getattr(stream, "read1", stream.read)  # what is there now, so that none comes late
-    number = 0
-    for number, data in enumerate(split_jpegs(lambda: read(1 << 16)), 1):
-        try:
-            image = read_picture(data, f"picture {number} of stdin")
-        except BadInput as bad:
-            report(bad)
-        else:
-            yield image
-    if not number:
-        raise BadInput("stdin holds no JPEG: send JPEGs one after another, or say the raw size")
-
-
-def _raw(stream: BinaryIO, size: tuple[int, int], report: Report) -> Images:
-    """BGR24 of `size` (width, height)."""
-    shape = (size[1], size[0], 3)
-    shown, data = 0, bytearray()
-    while len(data := _filled(stream, math.prod(shape))) == math.prod(shape):
-        yield np.frombuffer(data, np.uint8).reshape(shape)
-        shown += 1
-    if data or not shown:
-        (report if shown else _refuse)(
-            BadInput(
-                f"stdin ends within frame {shown}, which has {len(data)} bytes "
-                f"instead of {math.prod(shape)}: is the raw size right?"
-            )
-        )
-
-
-def _filled(stream: BinaryIO, size: int) -> bytearray:
-    """`size` bytes, fewer only at the end: a pipe gives as many as it has."""
-    data = bytearray()
-    while len(data) < size and (more := stream.read(size - len(data))):
-        data += more
-    return data
+            yield image, now - start

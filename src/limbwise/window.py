@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import cv2
 
-from .atomic import replacing
+from .atomic import failing_to_write, replacing
 from .errors import BadInput
 from .view import Image
 
@@ -83,5 +83,5 @@ def _save(image: Image) -> None:
     number = 1
     while (path := Path(f"limbwise-{number}.png")).exists():
         number += 1
-    with replacing(path) as temporary:
-        cv2.imwrite(str(temporary), image)
+    with failing_to_write(path), replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", image)[1].tobytes())

@@ -15,16 +15,17 @@ import math
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 
-from .atomic import check_writable, replacing
+from .atomic import check_writable, failing_to_write, fitting, replacing, writing
 from .errors import BadInput
+from .places import identities, keep
 from .pose import Pose
 from .skeleton import BODY, BODY_25, COCO, Skeleton
 
@@ -65,17 +66,23 @@ class Writer(ABC):
         self.close()
 
 
-def open_writer(path: str | Path, format: str, *, points: int = 25) -> Writer:  # noqa: A002
+def open_writer(
+    path: str | Path,
+    format: str,  # noqa: A002
+    *,
+    points: int = 25,
+    inputs: Iterable[Path] = (),
+) -> Writer:
     """A writer of `format` jsonl, openpose, coco or csv; `points`, 18 or 25, is OpenPose's layout.
 
-    `path` is a file, or "-" for standard output; for openpose it is a folder. BadInput if nothing
-    can be written there.
+    `path` is a file, or "-" for standard output; for openpose it is a folder, in which none of the
+    `inputs` is replaced. BadInput if nothing can be written there.
     """
     match format:
         case "jsonl":
             return JsonLines(path)
         case "openpose":
-            return OpenPose(path, points)
+            return OpenPose(path, points, inputs)
         case "coco":
             return CocoResults(path)
         case "csv":
@@ -150,8 +157,9 @@ class _TextFile(Writer):
         self._path = path
         self._finish = ExitStack()
         self._open, self._added, self._begun = True, False, False  # begun: there is text in it
-        with _failing_in_one_line(path):
-            self._file = self._finish.enter_context(_whole_or_not_at_all(path))
+        check_writable(path, stream=True)
+        with failing_to_write(path):
+            self._file = self._finish.enter_context(writing(path))
 
     def add(self, result: Result) -> None:
         text = self._text(result)
@@ -164,7 +172,7 @@ class _TextFile(Writer):
         if self._open:
             self._write(self._end())
             self._open = False
-            with _failing_in_one_line(self._path):
+            with failing_to_write(self._path):
                 self._finish.close()
 
     def __exit__(self, *error: Any) -> None:
@@ -184,37 +192,13 @@ class _TextFile(Writer):
 
     def _write(self, text: str) -> None:
         """Flushed at once: whoever reads a pipe waits for it, and a full disk is noticed now."""
-        with _failing_in_one_line(self._path):
+        with failing_to_write(self._path):
             try:
                 self._file.write(text.encode("utf-8", "surrogateescape"))
                 self._file.flush()
             except OSError:
                 self._discard(*sys.exc_info())
                 raise
-
-
-@contextmanager
-def _whole_or_not_at_all(path: str | Path) -> Iterator[BinaryIO]:
-    """The file to write; "-", devices and pipes have no old content to keep and are written to."""
-    if str(path) == "-":
-        yield sys.stdout.buffer
-        return
-    path = Path(path)
-    special = path.exists() and not path.is_file() and not path.is_dir()
-    target = path.resolve() if path.is_symlink() and not special else path  # a link stays a link
-    with nullcontext(target) if special else replacing(target) as place, place.open("wb") as file:
-        yield file
-
-
-@contextmanager
-def _failing_in_one_line(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # no failure: whoever reads has read enough, and the caller ends quietly
-    except OSError as error:
-        place = "standard output" if str(path) == "-" else path
-        raise BadInput(f"{place} could not be written: {error.strerror or error}") from error
 
 
 class JsonLines(_TextFile):
@@ -302,24 +286,26 @@ class OpenPose(Writer):
     """A file per frame as OpenPose's --write_json writes it, named after the picture or after the
     video and the frame (CMU-Perceptual-Computing-Lab/openpose, doc/02_output.md)."""
 
-    def __init__(self, folder: str | Path, points: int = 25) -> None:
+    def __init__(self, folder: str | Path, points: int = 25, inputs: Iterable[Path] = ()) -> None:
         if str(folder) == "-":
             raise BadInput("OpenPose's format is a file per frame: name a folder, not -")
         if points not in (18, 25):
             raise BadInput(f"OpenPose has layouts of 18 and of 25 points, not of {points}")
-        with _failing_in_one_line(folder):
+        with failing_to_write(folder):
             Path(folder).mkdir(exist_ok=True)
         check_writable(Path(folder) / "keypoints.json")
         self._folder = Path(folder)
         self._skeleton = BODY if points == 18 else BODY_25
         self._written: set[str] = set()
+        self._inputs = identities(inputs)
 
     def add(self, result: Result) -> None:
         path = self._folder / _openpose_name(result)
         if path.name in self._written:
             raise BadInput(f"{path} was written from another source: rename {result.source}")
+        keep(path, self._inputs)
         people = [_openpose_person(pose, self._skeleton) for pose in result.poses]
-        with _failing_in_one_line(path), replacing(path) as temporary:
+        with failing_to_write(path), replacing(path) as temporary:
             temporary.write_text(_json({"version": 1.3, "people": people}))
         self._written.add(path.name)
 
@@ -327,7 +313,7 @@ class OpenPose(Writer):
 def _openpose_name(result: Result) -> str:
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", Path(result.source).stem)  # as in camera URLs
     number = "" if result.picture else f"_{result.index:012}"
-    return f"{stem}{number}_keypoints.json"
+    return fitting(stem, f"{number}_keypoints.json")
 
 
 def _openpose_person(pose: Pose, skeleton: Skeleton) -> dict[str, Any]:

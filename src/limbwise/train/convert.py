@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..atomic import replacing
+from ..atomic import failing_to_write, replacing
 from ..errors import BadInput
 
 OUTPUTS = ("stage_1_output_0_pafs", "stage_1_output_1_heatmaps")
@@ -35,5 +35,5 @@ def to_openvino(
     steps = PrePostProcessor(ov.Model(kept, model.get_parameters(), "human-pose-estimation"))
     steps.input().preprocess().mean(mean).scale(scale)
     built = steps.build()
-    with replacing(out) as path, replacing(out.with_suffix(".bin")):
+    with failing_to_write(out), replacing(out) as path, replacing(out.with_suffix(".bin")):
         ov.save_model(built, path, compress_to_fp16=False)

@@ -20,8 +20,9 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from ..atomic import replacing
+from ..atomic import failing_to_write, replacing
 from ..cache import folder as kept_in
+from ..cache import is_ours
 from ..errors import BadInput
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -109,11 +110,14 @@ def _native() -> Any:
 
 
 def _load(path: Path) -> Any:
-    """The kernel of a file, compiled first if it is missing or damaged; BadInput if that fails."""
+    """The kernel of a file, compiled first if it is missing or damaged, or if somebody else may
+    have written it; BadInput if that fails."""
     with suppress(OSError):
-        return _open(path)
-    with replacing(path) as temporary:
+        if is_ours(path):
+            return _open(path)
+    with failing_to_write(path), replacing(path) as temporary:
         _compile(temporary)
+        temporary.chmod(0o700)
     try:
         return _open(path)
     except OSError as error:  # a folder from which nothing may be run, perhaps

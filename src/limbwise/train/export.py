@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import runtime
-from ..atomic import replacing
+from ..atomic import failing_to_write, replacing
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..estimator import SAMPLE
@@ -165,7 +165,11 @@ def export(
     if out.suffix not in (".onnx", ".xml"):
         raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
     data = to_onnx(checkpoint, height, fp16)
-    with replacing(out) as path, replacing(out.with_suffix(".bin")) as weights:
+    with (
+        failing_to_write(out),
+        replacing(out) as path,
+        replacing(out.with_suffix(".bin")) as weights,
+    ):
         if out.suffix == ".onnx":
             path.write_bytes(data)
         else:
@@ -241,5 +245,5 @@ def export_like_the_seed(checkpoint: str | Path, out: str | Path) -> None:
     cells = {0: "n", 2: "rows", 3: "columns"}
     axes = {"data": {0: "n", 2: "h", 3: "w"}} | dict.fromkeys(names, cells)
     data = trace(network, [torch.zeros(1, 3, 64, 72)], ["data"], names, axes)
-    with replacing(out) as path:
+    with failing_to_write(out), replacing(out) as path:
         path.write_bytes(data)

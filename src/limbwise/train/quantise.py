@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import runtime as runtimes
-from ..atomic import replacing
+from ..atomic import failing_to_write, replacing
 from ..boxes import ious
 from ..description import KEY
 from ..errors import BadInput
@@ -87,7 +87,7 @@ def quantise(
         first = load_pair(person=False, precision="f32")[0]
     if first:
         check_pair(first.description, description)
-    with replacing(out) as path, replacing(out.with_suffix(".bin")):
+    with failing_to_write(out), replacing(out) as path, replacing(out.with_suffix(".bin")):
         float_path = path.with_name(f"{path.stem}.float.onnx")
         try:
             float_path.write_bytes(plain)

@@ -1,0 +1,99 @@
+"""Ctrl-C, SIGTERM and SIGHUP as one exception, and pieces of work that they do not tear apart.
+
+A frame is drawn into the film and written into the JSON, or neither: between the two nobody is
+interrupted.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # not all systems have all of them
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody wants the process to end; `number` is the signal's."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = number
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """As shells have it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return 128 + int(getattr(stop, "number", signal.SIGINT))
+
+
+def listen() -> None:
+    """From now on each of the signals raises `Stopped`, but for those that nohup or a shell keeps
+    away."""
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Once is enough: terminals and services send several, and files are being finished. Only a
+    second Ctrl-C, which somebody means, still counts."""
+    for other in SIGNALS:
+        if other != signal.SIGINT:
+            signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+@contextmanager
+def held(seconds: float) -> Iterator[None]:
+    """Signals wait for the end of the block: for so long at most, since it may be stuck in a pipe
+    that nobody reads. A second Ctrl-C does not wait.
+
+    For blocks of the main thread, which alone hears signals; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting = _Waiting(seconds)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    mine = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
+    for number in mine:
+        signal.signal(number, waiting)
+    try:
+        yield
+    finally:
+        waiting.end()
+        for number in mine:
+            signal.signal(number, before[number])
+    if waiting.number:
+        signal.raise_signal(waiting.number)
+
+
+class _Waiting:
+    """The signal that came during a block, as its handler."""
+
+    def __init__(self, seconds: float) -> None:
+        self.number = 0
+        self._seconds = seconds
+        self._late = False
+        self._timer: threading.Timer | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._late or (self.number and number == signal.SIGINT):
+            raise Stopped(self.number or number)
+        if not self.number:
+            self.number = number
+            self._timer = threading.Timer(self._seconds, self._wake, (threading.get_ident(),))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _wake(self, thread: int) -> None:
+        """Ends a call that waits for ever, too: the same signal again."""
+        self._late = True
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(thread, self.number)
+
+    def end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
