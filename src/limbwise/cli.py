@@ -34,7 +34,7 @@ from .cli_serve import serve
 from .cli_train import check_data, export, train
 from .draw import draw
 from .errors import BadInput
-from .estimator import Estimator, load, load_pair
+from .estimator import MIN_SCORE, Estimator, load, load_pair
 from .pipeline import Stats, flow
 from .pose import Pose
 from .terminal import complain, failing_in_one_line, progress, stderr
@@ -99,7 +99,7 @@ def run(
     max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
     min_score: Annotated[
         float, typer.Option("--min-score", help="Leave out people below it (0 to 1).")
-    ] = 0.15,
+    ] = MIN_SCORE,
     fps: Annotated[
         float | None,
         typer.Option("--fps", min=0.1, help="Largest --size that keeps this rate here; measured."),

@@ -23,6 +23,7 @@ BUNDLED_PERSON = MODELS / "limbwise-person.onnx"
 BUNDLED_PERSON_INT8 = MODELS / "limbwise-person-int8.xml"
 BUNDLED_PERSON_CHECKPOINT = MODELS / "limbwise-person.safetensors"
 SAMPLE = MODELS / "sample.jpg"  # two people side by side
+MIN_SCORE = 0.15  # of people who are shown: by the commands, the server and its page
 
 
 class Estimator:
