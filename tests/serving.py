@@ -166,10 +166,8 @@ def stream(site: Site, query: str = "", **how) -> ClientConnection:
     return connect(f"ws://127.0.0.1:{site.port}/v1/stream{query}", proxy=None, **how)
 
 
-def posting(site: Site, answers: list) -> threading.Thread:
-    thread = threading.Thread(
-        target=lambda: answers.append(site.ask("/v1/poses", encoded(scene())).status)
-    )
+def posting(site: Site, answers: list, picture: bytes = encoded(scene())) -> threading.Thread:
+    thread = threading.Thread(target=lambda: answers.append(site.ask("/v1/poses", picture).status))
     thread.start()
     return thread
 

@@ -1,6 +1,7 @@
 """The server as its clients see it: over a real socket, with a network that the test controls."""
 
 import base64
+import inspect
 import re
 import socket
 import threading
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from limbwise import cli
+from limbwise.estimator import MIN_SCORE
 from limbwise.guard import Limits
 from limbwise.serve import FILES
 from limbwise.skeleton import BODY
@@ -321,6 +324,15 @@ def test_the_page_is_told_the_skeleton_and_how_it_is_drawn(site) -> None:
     limbs = [tuple(pair) for pair in style["strokes"][: style["limbs"]]]
     assert set(limbs) <= set(BODY.pairs)
     assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in style["colours"] + style["ids"])
+
+
+def test_min_score_is_one_number_on_the_command_line_and_told_to_the_page() -> None:
+    for command in (cli.run, cli.serve):
+        assert inspect.signature(command).parameters["min_score"].default == MIN_SCORE
+    seen = seeing()
+    seen.min_score = 0.25
+    with serving([seen]) as site:
+        assert site.ask("/v1/about").json["min_score"] == 0.25
 
 
 def test_the_openapi_document_describes_the_answers(site) -> None:
