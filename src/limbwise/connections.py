@@ -7,6 +7,9 @@ the one that comes; only connections with a request under way can fill the house
 
 At the end of the server what has begun is answered, new connections are refused, and a stream
 closes itself after the picture that is looked at.
+
+uvicorn's protocol classes are built on, not its documented interface: tests/test_connections.py
+tells whether a new version still fits.
 """
 
 import asyncio

@@ -111,14 +111,12 @@ def application(
     )  # fmt: skip
     counted = Middleware(Counted, metrics=shared.metrics, paths=[route.path for route in routes])
 
-    app = Starlette(
+    return Starlette(
         routes=[*routes, WebSocketRoute("/v1/stream", shared.stream)],
         middleware=[Middleware(Ended), counted, *([cors] if origins else []), guard],
         exception_handlers=_PROBLEMS,
         lifespan=shared.lifespan,
     )
-    app.router.redirect_slashes = False  # a path is what it is
-    return app
 
 
 def run(app: Starlette, listening: socket.socket, limits: Limits) -> None:
