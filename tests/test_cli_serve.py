@@ -14,6 +14,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from conftest import REFERENCE, needs_reference
+from limbwise.cli_serve import _origin
+from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE
 from limbwise.train.export import export
 from serving import Site, encoded, gauge, posting, scene, stream, until
@@ -55,6 +57,15 @@ def test_what_stops_the_start_is_one_line_and_exit_code_2(model, args, about) ->
     assert (process.returncode, out) == (2, ""), err
     assert about.format(**names) in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a.org", "ftp://a.org", "https://", "https://a@b.org", "http://a b"]
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(text) -> None:
+    assert _origin("https://A.org:8443/") == "https://a.org:8443"
+    with pytest.raises(BadInput):
+        _origin(text)
 
 
 def test_a_missing_extra_is_one_line_that_says_how_to_get_it() -> None:

@@ -134,6 +134,22 @@ def test_300_connections_that_ask_for_nothing_keep_nobody_out() -> None:
     assert answers == [200]  # who has a request under way is not sent away
 
 
+def test_where_all_are_at_work_a_newcomer_is_told_to_come_again(monkeypatch) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_ONE", 2)
+    gate, answers = Gate(), []
+    with serving([seeing(gate)], Limits(streams=0)) as site:
+        threads = [posting(site, answers) for _ in range(2)]
+        until(lambda: len(site.running.server_state.tasks) == 2)
+        refused = site.ask("/healthz")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert "busy" in refused.json["error"]
+        gate.open()
+        for thread in threads:
+            thread.join()
+        assert answers == [200] * 2
+        assert site.ask("/healthz").status == 200
+
+
 @pytest.mark.parametrize("begin", [b"", HALF, WHOLE, WHOLE + HALF, UNREAD])
 def test_a_head_that_comes_letter_by_letter_does_not_come_for_ever(begin, monkeypatch) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
@@ -187,7 +203,7 @@ def test_who_reads_slowly_gets_all_and_who_does_not_read_is_let_go(monkeypatch) 
                     got, begin = b"", time.monotonic()
                     while part := one.recv(65536):
                         got += part
-                        time.sleep(0.02)
+                        time.sleep(0.04)
                     assert got.endswith(whole)
                     assert time.monotonic() - begin > 2 * connections.HEAD_SECONDS
                 until(lambda: not site.running.server_state.connections)
