@@ -1,6 +1,7 @@
 # make demo [MODEL=path] [IMAGE=path]   finds the skeletons in a picture and says where the drawing is
 # make test                             everything CI checks: format, lint, types, tests
 # make fuzz                             all of the bad and odd input of which make test draws a sample
+# make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ MODEL ?=
 SIZE ?= $(if $(filter $(SAMPLE),$(IMAGE)),160,368)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fuzz test-browser format clean
+.PHONY: demo test fuzz fuzz-server test-browser format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -38,6 +39,10 @@ test-browser: $(VENV)/dev
 	@command -v chromedriver >/dev/null || { $(SUDO) apt-get update -q && \
 		$(SUDO) apt-get install -qy --no-install-recommends chromium chromium-driver; }
 	$(BIN)/pytest tests/test_browser.py -rs
+
+fuzz-server: $(VENV)/dev
+	@$(BIN)/pip install --quiet -e ".[fuzz]"
+	$(BIN)/python scripts/fuzz_server.py
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

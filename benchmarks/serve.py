@@ -1,22 +1,26 @@
 """A server under load, on loopback: pictures a second, how long one takes, what is refused.
 
     python benchmarks/serve.py [--model M] [--seconds 60] [--clients 1 4 16] [--workers 1]
+        [--idle 300]
 
 The server is `limbwise serve` in a process of its own. Every client sends the sample picture, waits
 for the answer and sends it again: over HTTP to /v1/poses (who is told 503 tries again after a tenth
 of a second), and over the WebSocket /v1/stream. Clients and server share the machine.
+--idle: how /healthz is answered while so many connections are held that ask for nothing, every
+other with half a head of a request.
 """
 
 import argparse
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -44,10 +48,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--idle", type=int, default=0)
     flags = parser.parse_args()
     name = flags.model.name if flags.model else "bundled model"
     print(f"{machine()}; {name}, {flags.workers} workers, {flags.seconds:g} s each")
     with server(flags.model, flags.workers, max(flags.clients)) as (port, process):
+        if flags.idle:
+            print(idle(port, flags.idle), flush=True)
         for way in (post, stream):
             way(port, time.monotonic() + 2, Tally())  # warm
             for clients in flags.clients:
@@ -119,6 +126,36 @@ def stream(port: int, end: float, tally: Tally) -> None:
             socket.send(PICTURE)
             socket.recv(timeout=60)
             tally.taken.append(1000 * (time.monotonic() - begin))
+
+
+def idle(port: int, count: int, seconds: float = 12) -> str:
+    """What asking /healthz twice a second met, from the moment that all connections were opened."""
+    tally = Tally()
+    with ExitStack() as stack:
+        for number in range(count):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            with suppress(OSError):  # the server may have let it go
+                one.sendall(b"GET /healthz HTTP/1.1\r\nHost: local" if number % 2 else b"")
+        end = time.monotonic() + seconds
+        while (begin := time.monotonic()) < end:
+            connection = HTTPConnection("127.0.0.1", port, timeout=5)
+            try:
+                connection.request("GET", "/healthz", headers={"Host": "localhost"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 200:
+                    tally.taken.append(1000 * (time.monotonic() - begin))
+                else:
+                    tally.failed[str(answer.status)] += 1
+            except OSError as error:
+                tally.failed[type(error).__name__] += 1
+            connection.close()
+            time.sleep(0.5)
+    slowest = f"slowest {max(tally.taken):.0f} ms" if tally.taken else "none"
+    failed = ", ".join(f"{n} x {what}" for what, n in tally.failed.items()) or "none"
+    return (
+        f"{count} idle connections: /healthz {len(tally.taken)} x 200, {slowest}, refused: {failed}"
+    )
 
 
 def line(way: str, clients: int, tally: Tally, seconds: float) -> str:

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import drawn, standing
+from limbwise.connections import server
 from limbwise.description import ANCESTOR
 from limbwise.estimator import Estimator
 from limbwise.guard import Limits
 from limbwise.runtime import Runtime
-from limbwise.serve import application, server
+from limbwise.serve import application
 
 
 def seeing(look: Callable[[np.ndarray], None] = lambda image: None) -> Estimator:
@@ -67,9 +69,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Site:
-    """A running server."""
+    """A running server; `running` where it is one of this process."""
 
     port: int
+    running: uvicorn.Server | None = None
 
     @property
     def url(self) -> str:
@@ -108,13 +111,16 @@ def _lower(headers: object) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    estimators: Sequence[Estimator] = (), limits: Limits | None = None, **options: object
+    estimators: Sequence[Estimator] = (),
+    limits: Limits | None = None,
+    grace: float = 10,
+    **options: object,
 ) -> Iterator[Site]:
     limits = limits or Limits()
     app = application(list(estimators) or [seeing()], limits=limits, **options)
-    running = server(app, limits)
+    running = server(app, limits, grace)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        site = Site(listening.getsockname()[1])
+        site = Site(listening.getsockname()[1], running)
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
         try:
@@ -160,10 +166,8 @@ def stream(site: Site, query: str = "", **how) -> ClientConnection:
     return connect(f"ws://127.0.0.1:{site.port}/v1/stream{query}", proxy=None, **how)
 
 
-def posting(site: Site, answers: list) -> threading.Thread:
-    thread = threading.Thread(
-        target=lambda: answers.append(site.ask("/v1/poses", encoded(scene())).status)
-    )
+def posting(site: Site, answers: list, picture: bytes = encoded(scene())) -> threading.Thread:
+    thread = threading.Thread(target=lambda: answers.append(site.ask("/v1/poses", picture).status))
     thread.start()
     return thread
 

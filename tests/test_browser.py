@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
+from limbwise.estimator import MIN_SCORE
 from limbwise.guard import Limits
-from serving import Site, encoded, scene, serving
+from serving import Site, encoded, scene, seeing, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -181,6 +182,34 @@ def test_the_controls_do_what_they_say(page) -> None:
     )
     assert page.text("people") == "0"
     assert (page.pixels() == IMAGE).all()
+
+
+def test_the_page_begins_with_the_servers_min_score_and_takes_a_higher_one(driver) -> None:
+    seen = seeing()
+    seen.min_score = MIN_SCORE
+    with serving([seen]) as site:
+        page = Page(driver, site)
+        page.until(lambda: page.text("model"))
+        assert page.text("least-score") == f"{100 * MIN_SCORE:.0f} %"
+        drawn = open_picture(page)
+        page.run(
+            "const it = document.getElementById('score'); it.max = 101; it.value = 101;"
+            "it.dispatchEvent(new Event('input'))"
+        )
+        assert page.text("people") == "0"
+        assert (page.pixels() == IMAGE).all() != (drawn == IMAGE).all()
+
+
+def test_the_description_is_saved_with_the_token(driver, downloads) -> None:
+    with serving(token="open-sesame") as site:
+        page = Page(driver, site)
+        page.run("sessionStorage.setItem('limbwise.token', 'open-sesame')")
+        page.driver.refresh()
+        page.until(lambda: page.text("model"))
+        page.click("#openapi")
+        page.until(lambda: (downloads / "limbwise-openapi.json").is_file())
+        said = json.loads((downloads / "limbwise-openapi.json").read_text())
+        assert said["info"]["title"] == "limbwise"
 
 
 def test_what_is_shown_can_be_saved(page, downloads) -> None:

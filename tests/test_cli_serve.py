@@ -11,11 +11,14 @@ import time
 from http.client import HTTPConnection
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from conftest import REFERENCE, needs_reference
+from limbwise.cli_serve import _origin
+from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE
 from limbwise.train.export import export
-from serving import Site, encoded, scene, stream
+from serving import Site, encoded, gauge, posting, scene, stream, until
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,15 @@ def test_what_stops_the_start_is_one_line_and_exit_code_2(model, args, about) ->
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "text", ["a.org", "ftp://a.org", "https://", "https://a@b.org", "http://a b"]
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(text) -> None:
+    assert _origin("https://A.org:8443/") == "https://a.org:8443"
+    with pytest.raises(BadInput):
+        _origin(text)
+
+
 def test_a_missing_extra_is_one_line_that_says_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['uvicorn'] = None\n"
@@ -64,6 +76,26 @@ def test_a_missing_extra_is_one_line_that_says_how_to_get_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.strip().endswith("pip install 'limbwise[serve]'")
+
+
+def test_sigterm_answers_what_has_begun_and_no_client_fills_the_log(model) -> None:
+    process = serve("--port", 0, "--model", model, "--queue", 16, "--size", 64)
+    site = Site(int(re.search(r":(\d+) ", process.stderr.readline())[1]))
+    site.raw(b"\xff\xfe nonsense\r\n\r\n")
+    with stream(site) as websocket:
+        websocket.send(b"\xff", text=True)
+        with pytest.raises(ConnectionClosed):
+            websocket.recv(timeout=20)
+    answers: list[int] = []
+    threads = [posting(site, answers, SAMPLE.read_bytes()) for _ in range(8)]
+    done = 'limbwise_requests_total{path="/v1/poses",status="200"}'
+    until(lambda: gauge(site, "limbwise_jobs") + gauge(site, done) >= 8)
+    process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert process.wait(timeout=20) == 0
+    assert answers == [200] * 8
+    assert process.communicate() == ("", "")
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])

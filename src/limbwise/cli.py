@@ -37,7 +37,7 @@ from .cli_serve import serve
 from .cli_train import check_data, export, train
 from .environment import prepare
 from .errors import BadInput
-from .estimator import Estimator, load, load_pair
+from .estimator import MIN_SCORE, Estimator, load, load_pair
 from .interrupts import listen
 from .outputs import Outputs, chosen_format
 from .pipeline import Stats, flow
@@ -104,7 +104,7 @@ def run(
         bool, typer.Option("--smooth/--no-smooth", help="Calm the keypoints of the tracked.")
     ] = True,
     max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
-    min_score: MinScoreOption = 0.15,
+    min_score: MinScoreOption = MIN_SCORE,
     fps: Annotated[
         float | None,
         typer.Option(

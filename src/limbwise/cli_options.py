@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import BadInput
 from .catalogue import MODELS
+from .errors import BadInput
 from .places import with_weights
 
 

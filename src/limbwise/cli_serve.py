@@ -26,7 +26,7 @@ from .cli_options import (
     person_wanted,
 )
 from .errors import BadInput
-from .estimator import load
+from .estimator import MIN_SCORE, load
 from .terminal import failing_in_one_line, stderr
 
 
@@ -46,7 +46,9 @@ def serve(
         int, typer.Option(min=1, help="Networks side by side; they share the cores.")
     ] = 1,
     threads: ThreadsOption = None,
-    min_score: Annotated[float, typer.Option(help="Leave out people below it (0 to 1).")] = 0.15,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out people below it (0 to 1).")
+    ] = MIN_SCORE,
     token: Annotated[
         str | None,
         typer.Option(envvar="LIMBWISE_TOKEN", help="Only for those who know it.", show_envvar=True),
@@ -120,8 +122,11 @@ def _is_loopback(host: str) -> bool:
 
 def _origin(text: str) -> str:
     """As browsers send it; BadInput if it is none."""
+    from .guard import hostname
+
     origin = text.rstrip("/").lower()
-    if text != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+    scheme, _, site = origin.partition("://")
+    if text != "*" and not (scheme in ("http", "https") and hostname(site)):
         raise BadInput(f"--allow-origin {text} is not an origin such as https://example.org, nor *")
     return origin
 

@@ -19,9 +19,10 @@ from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
 from .runtime import Runtime
 from .view import Image, View, fit
 
-__all__ = ["MIN_BOX", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
+__all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
 MIN_BOX = 0.15  # score of a box that is looked into
+MIN_SCORE = 0.15  # of people who are shown: by Python, the commands, the server and its page
 
 
 class Estimator:
@@ -41,7 +42,7 @@ class Estimator:
         *,
         person: Runtime | None = None,
         height: int | None = None,
-        min_score: float = 0.0,
+        min_score: float = MIN_SCORE,
         max_people: int | None = None,
         min_box: float = MIN_BOX,
         flip: bool = False,

@@ -1,25 +1,33 @@
 """Who may come in, and with how much: host, origin, token, number and size, before any route.
 
-request -> host is ours -> origin is ours or allowed -> token -> a place -> size, while reading
+request -> host is ours -> origin is ours or allowed -> token, unless the path is public -> the path
+is known -> its parameters are -> a place -> size, while reading
+
+What is not known to be public is guarded. A path is compared as it is, letter by letter, and only
+such a path goes on: the router cannot find a route for a path that the guard took for another one.
 """
 
 import base64
 import hmac
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .errors import BadInput
+from .query import Parameters, read
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-GUARDED = frozenset({"/v1/poses", "/v1/picture", "/v1/stream", "/v1/about", "/metrics"})
 SUBPROTOCOL = "limbwise"  # of the WebSocket; browsers bring the token as a second one
 BEARER = "bearer."
+# Of RFC 9110, section 7.2, without what no name of a machine contains: users, escapes, spaces.
+_HOST = re.compile(r"(\[[0-9a-f.]*:[0-9a-f:.]*\]|[0-9a-z._-]+)(?::[0-9]{0,5})?", re.I | re.A)
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,17 @@ class Limits:
     requests: int = 32
     streams: int = 8
     waiting: int = 8
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path: whether it needs no token, and its parameters; None lets any pass unread."""
+
+    public: bool = False
+    parameters: Parameters | None = field(default_factory=dict)
+
+
+Places = Mapping[tuple[str, str], Place]  # by the scope's type (http, websocket) and path
 
 
 def problem(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
@@ -50,15 +69,16 @@ class Guard:
         self,
         app: ASGIApp,
         *,
+        places: Places,
         limits: Limits,
         token: str | None = None,
         origins: Iterable[str] = (),
         hosts: Iterable[str] | None = LOOPBACK,
     ) -> None:
-        self._app, self._limits = app, limits
+        self._app, self._places, self._limits = app, places, limits
         self._token = token.encode() if token else None
         self._origins = frozenset(origins)
-        allowed = {_hostname(origin) for origin in self._origins} - {""}
+        allowed = {hostname(origin.partition("://")[2]) for origin in self._origins} - {""}
         self._hosts = None if hosts is None else frozenset(hosts) | allowed
         self._bodies = 0
 
@@ -79,12 +99,24 @@ class Guard:
         """Why not to go on, or None. A foreign Host is a site that points its name at this machine
         (DNS rebinding); a foreign Origin is a page of another site."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._hosts is not None and _hostname(f"//{host}") not in self._hosts:
+        name = hostname(host)
+        if self._hosts is not None and name not in self._hosts:
             return problem(421, f"{host or 'no host'} is not a name of this server")
+        if host and not name:
+            return problem(421, "the Host is not the name of a machine")
         if origin is not None and not self._is_ours(origin, host):
             return problem(403, f"pages of {origin} may not use this server: see --allow-origin")
-        if scope["path"] in GUARDED and self._token and not self._is_token(headers):
+        place = self._places.get((scope["type"], scope["path"]))
+        public = place is not None and place.public
+        if self._token and not public and not self._is_token(headers):
             return problem(401, "a token is needed", {"www-authenticate": "Bearer"})
+        if place is None:
+            return problem(404, "there is nothing here: see /openapi.json")
+        if place.parameters is not None:
+            try:
+                read(place.parameters, scope["query_string"])
+            except BadInput as error:
+                return problem(400, str(error))
         size = headers.get("content-length", "0")
         if size.isdecimal() and int(size) > self._limits.bytes:
             return problem(413, _too_large(self._limits), {"connection": "close"})
@@ -92,7 +124,8 @@ class Guard:
 
     def _is_ours(self, origin: str, host: str) -> bool:
         allowed = origin in self._origins or "*" in self._origins
-        return allowed or origin.partition("://")[2] == host != ""
+        scheme, _, site = origin.partition("://")
+        return allowed or (scheme in ("http", "https") and site == host != "")
 
     def _is_token(self, headers: Headers) -> bool:
         """Compared in constant time, so that nobody can guess it letter by letter."""
@@ -124,11 +157,11 @@ class Guard:
             self._bodies -= 1
 
 
-def _hostname(url: str) -> str:
-    """Empty if there is none."""
-    with suppress(ValueError):
-        return urlsplit(url).hostname or ""
-    return ""
+def hostname(host: str) -> str:
+    """The name in a Host, or in an origin after its scheme: `[::1]:80` gives `::1`. Empty if the
+    whole of it is not a name or address with, perhaps, a port."""
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""
 
 
 def _from_subprotocol(headers: Headers) -> bytes:

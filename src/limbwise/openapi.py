@@ -3,6 +3,7 @@
 from typing import Any
 
 from .guard import Limits
+from .query import PICTURE, Parameters
 from .skeleton import Skeleton
 
 Schema = dict[str, Any]
@@ -25,17 +26,23 @@ def openapi(version: str, skeleton: Skeleton, limits: Limits, token: bool) -> Sc
                 "post": _asks("The people in a picture", limits, "poses", _json("Result"))
             },
             "/v1/picture": {
-                "post": _asks("The picture, drawn", limits, "picture", _PNG) | _DRAWING
+                "post": _asks("The picture, drawn", limits, "picture", _PNG)
+                | {"parameters": _parameters(PICTURE)}
             },
             "/v1/about": {"get": _gets("Model, skeleton, how it is drawn, limits", "about")},
             "/healthz": {"get": _gets("Whether the server is up", "health") | {"security": []}},
             "/metrics": {"get": _gets("Counters for Prometheus", "metrics", "text/plain")},
+            "/openapi.json": {"get": _gets("This document", "openapi")},
         },
         "components": {"schemas": _schemas(skeleton)},
     }
     if token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
+        for path in document["paths"].values():
+            for verb in path.values():
+                if "security" not in verb:
+                    verb["responses"] |= _told({"401": "The token is missing or wrong"})
     return document
 
 
@@ -45,22 +52,29 @@ def _json(name: str) -> Schema:
 
 _BINARY = {"schema": {"type": "string", "contentMediaType": "image/*"}}
 _PNG = {"image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}}
-_DRAWING = {
-    "parameters": [
-        {"name": "boxes", "in": "query", "schema": {"type": "integer", "enum": [0, 1]}},
-        {
-            "name": "min_confidence",
-            "in": "query",
-            "schema": {"type": "number", "minimum": 0, "maximum": 1},
-        },
-    ]
+_REFUSALS = {
+    "400": "A parameter is unknown, or its value is none it may have",
+    "403": "A page of another site asks",
+    "421": "The Host is not a name of this server",
 }
+
+
+def _parameters(known: Parameters) -> list[Schema]:
+    return [{"name": name, "in": "query", "schema": one.schema} for name, one in known.items()]
+
+
+def _told(refusals: dict[str, str]) -> Schema:
+    """Responses of one line, by status."""
+    return {
+        code: {"description": text, "content": _json("Problem")} for code, text in refusals.items()
+    }
 
 
 def _asks(summary: str, limits: Limits, name: str, content: Schema) -> Schema:
     form = {"type": "object", "properties": {"picture": _BINARY["schema"]}, "minProperties": 1}
     bodies = {"image/*": _BINARY, "application/octet-stream": _BINARY}
-    refusals = {
+    refusals = _REFUSALS | {
+        "400": f"{_REFUSALS['400']}; or the form is broken",
         "408": f"The picture took more than {limits.seconds:g} seconds to arrive",
         "413": f"More than {limits.bytes} bytes or {limits.pixels} pixels",
         "415": "Not sent as a picture",
@@ -75,14 +89,14 @@ def _asks(summary: str, limits: Limits, name: str, content: Schema) -> Schema:
             "content": bodies | {"multipart/form-data": {"schema": form}},
         },
         "responses": {"200": {"description": summary, "content": content}}
-        | {code: {"description": text, "content": _json("Problem")}
-           for code, text in refusals.items()},
+        | _told(refusals),
     }  # fmt: skip
 
 
 def _gets(summary: str, name: str, kind: str = "application/json") -> Schema:
     answer = {"description": summary, "content": {kind: {}}}
-    return {"summary": summary, "operationId": name, "responses": {"200": answer}}
+    responses = {"200": answer} | _told(_REFUSALS)
+    return {"summary": summary, "operationId": name, "responses": responses}
 
 
 def _schemas(skeleton: Skeleton) -> Schema:

@@ -1,13 +1,13 @@
 """A web page and an HTTP interface for skeletons: upload a picture, or stream from a webcam.
 
-request -> Counted -> CORS -> Guard (who, how much) -> route -> Workers (the network) -> answer
+connection -> request -> Ended -> Counted -> CORS -> Guard (who, how much) -> route -> Workers (the
+network) -> answer
 
 The event loop only moves bytes: pictures are decoded, looked at and drawn in the workers' threads.
 """
 
 import asyncio
 import json
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +17,6 @@ from io import BytesIO
 from typing import Any
 
 import cv2
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -28,14 +27,16 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from .connections import Ended, server
 from .description import Description
 from .draw import draw, style
 from .errors import BadInput
 from .estimator import SAMPLE, Estimator
-from .guard import LOOPBACK, SUBPROTOCOL, Guard, Limits, problem
+from .guard import LOOPBACK, SUBPROTOCOL, Guard, Limits, Place, problem
 from .metrics import Counted, Metrics
 from .openapi import openapi
 from .picture import opened, to_bgr
+from .query import PICTURE, STREAM, read
 from .stream import Stream
 from .view import Image
 from .workers import Busy, Workers
@@ -61,7 +62,19 @@ PAGE_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
-MOST_CONNECTIONS = 256  # open at once, idle ones too
+LONGEST_SIDE = 65_535  # of a picture, JPEG's own limit; longer ones cannot be drawn as PNG either
+
+# What there is, for the guard. Without a token only the page's files and /healthz are served; they
+# alone take any parameter, since addresses of pages gather them on their way.
+PLACES = {("http", path): Place(public=True, parameters=None) for path in FILES} | {
+    ("http", "/healthz"): Place(public=True),
+    ("http", "/v1/poses"): Place(),
+    ("http", "/v1/picture"): Place(parameters=PICTURE),
+    ("http", "/v1/about"): Place(),
+    ("http", "/metrics"): Place(),
+    ("http", "/openapi.json"): Place(),
+    ("websocket", "/v1/stream"): Place(parameters=STREAM),
+}
 
 
 def application(
@@ -89,7 +102,9 @@ def application(
         Route("/metrics", shared.show_metrics),
         Route("/openapi.json", partial(_answer, described)),
     ]
-    guard = Middleware(Guard, limits=limits, token=token, origins=origins, hosts=hosts)
+    guard = Middleware(
+        Guard, places=PLACES, limits=limits, token=token, origins=origins, hosts=hosts
+    )
     cors = Middleware(
         CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type"], expose_headers=["retry-after"],
@@ -98,7 +113,7 @@ def application(
 
     return Starlette(
         routes=[*routes, WebSocketRoute("/v1/stream", shared.stream)],
-        middleware=[counted, cors, guard] if origins else [counted, guard],
+        middleware=[Middleware(Ended), counted, *([cors] if origins else []), guard],
         exception_handlers=_PROBLEMS,
         lifespan=shared.lifespan,
     )
@@ -109,29 +124,13 @@ def run(app: Starlette, listening: socket.socket, limits: Limits) -> None:
     server(app, limits).run([listening])
 
 
-def server(app: Starlette, limits: Limits) -> uvicorn.Server:
-    """The server of the application; it takes no message of a stream that is over the limit."""
-    logging.getLogger("uvicorn.error").addFilter(_is_fault)
-    return uvicorn.Server(
-        uvicorn.Config(
-            app, http="h11", ws="websockets-sansio", ws_max_size=limits.bytes, log_level="warning",
-            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=2, server_header=False,
-            proxy_headers=False, ws_per_message_deflate=False,
-        )
-    )  # fmt: skip
-
-
-def _is_fault(entry: logging.LogRecord) -> bool:
-    """uvicorn calls it an error of ours if a stream is refused with a status, as ASGI provides."""
-    return "without completing handshake" not in entry.getMessage()
-
-
 class _Server:
     """The routes that need the network, and what they share."""
 
     def __init__(self, estimators: Sequence[Estimator], limits: Limits) -> None:
         self.limits = limits
         self.label = estimators[0].runtime.label
+        self.min_score = estimators[0].min_score
         self.description: Description = estimators[0].runtime.description
         self.workers = Workers(estimators, limits.waiting)
         self.streams = 0
@@ -151,12 +150,7 @@ class _Server:
         return Response(await self._run(request, _find), media_type="application/json")
 
     async def picture(self, request: Request) -> Response:
-        boxes = request.query_params.get("boxes", "0") != "0"
-        try:
-            least = float(request.query_params.get("min_confidence", "0"))
-        except ValueError:
-            return problem(422, "min_confidence is a number from 0 to 1")
-        job = partial(_draw, boxes=boxes, min_confidence=least)
+        job = partial(_draw, **read(PICTURE, request.scope["query_string"]))
         return Response(await self._run(request, job), media_type="image/png")
 
     async def _run(self, request: Request, job: Callable[[Estimator, Image], bytes]) -> bytes:
@@ -174,6 +168,7 @@ class _Server:
                 "skeleton": self.description.skeleton.to_dict(),
                 "style": style(self.description.skeleton),
                 "height": self.description.height,
+                "min_score": self.min_score,
                 "limits": vars(self.limits),
             }
         )
@@ -242,6 +237,10 @@ def _decode(data: bytes, most: int) -> Image:
         width, height = picture.size
         if width * height > most:
             raise HTTPException(413, f"{width} x {height} pixels are more than the {most} allowed")
+        if max(width, height) > LONGEST_SIDE:
+            raise HTTPException(
+                413, f"{width} x {height}: a side is longer than the {LONGEST_SIDE} pixels allowed"
+            )
         return to_bgr(picture, "the picture")
 
 

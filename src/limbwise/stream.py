@@ -2,6 +2,7 @@
 
 A client may send as fast as it likes: what arrives while the network works waits in one place, and
 a newer picture takes it over. The answer's `frame` says which of the sent pictures it is about.
+However a stream ends, it is with one close frame that says why.
 """
 
 import asyncio
@@ -9,19 +10,22 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from .connections import ENDING
 from .errors import BadInput
 from .estimator import Estimator
 from .guard import Limits
 from .picture import read_picture
+from .query import STREAM, read
 from .track import Tracker
 from .workers import Workers
 from .writers import Result, record
 
-UNSUPPORTED, POLICY = 1003, 1008  # RFC 6455, section 7.4.1
+GOING_AWAY, UNSUPPORTED, POLICY, FAILED = 1001, 1003, 1008, 1011  # RFC 6455, section 7.4.1
 
 
 class _Inbox:
@@ -57,12 +61,14 @@ class Stream:
         self, socket: WebSocket, workers: Workers, limits: Limits, count: Callable[[str], None]
     ) -> None:
         self._socket, self._workers, self._limits, self._count = socket, workers, limits, count
-        self._tracker = Tracker(smooth=socket.query_params.get("smooth", "1") != "0")
+        self._tracker = Tracker(smooth=read(STREAM, socket.scope["query_string"])["smooth"])
         self._begin = time.monotonic()
         self._inbox = _Inbox()
+        self._turn = asyncio.Lock()  # held from a picture's look to its answer
 
     async def serve(self) -> None:
-        """Returns when the client leaves, or was sent away for silence or for sending text."""
+        """Returns when the client leaves, or was sent away for silence or for sending text, or the
+        server ends; what the network raises is raised when the client was told."""
         tasks = {asyncio.create_task(self._read()), asyncio.create_task(self._answer())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -72,6 +78,8 @@ class Stream:
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             if not isinstance(task.exception(), WebSocketDisconnect | None):
+                with suppress(WebSocketDisconnect, RuntimeError):  # it may have left meanwhile
+                    await self._socket.close(FAILED, "the server failed; its log says how")
                 task.result()
 
     async def _read(self) -> None:
@@ -84,6 +92,10 @@ class Stream:
                 return
             if message["type"] == "websocket.disconnect":
                 return
+            if ENDING in message:
+                async with self._turn:
+                    await self._socket.close(GOING_AWAY, "the server ends")
+                return
             if message.get("bytes") is None:
                 await self._socket.close(UNSUPPORTED, "pictures are sent as binary messages")
                 return
@@ -94,10 +106,11 @@ class Stream:
         while True:
             await self._inbox.fresh.wait()
             self._inbox.fresh.clear()
-            answer = await self._workers.run_reserved(self._find)
-            if answer:
-                self._count("refused" if "error" in answer else "answered")
-                await self._socket.send_text(json.dumps(answer, separators=(",", ":")))
+            async with self._turn:
+                answer = await self._workers.run_reserved(self._find)
+                if answer:
+                    self._count("refused" if "error" in answer else "answered")
+                    await self._socket.send_text(json.dumps(answer, separators=(",", ":")))
 
     def _find(self, estimate: Estimator) -> dict[str, Any] | None:
         """The answer to the picture that is the newest now, when a worker is free; None if an
@@ -110,8 +123,8 @@ class Stream:
         at -= self._begin
         try:
             image = read_picture(picture, f"frame {number}", max_pixels=self._limits.pixels)
+            poses = self._tracker.update(estimate(image), at)
         except BadInput as error:
             return {"frame": number, "error": str(error)}
-        poses = self._tracker.update(estimate(image), at)
         height, width = image.shape[:2]
         return record(Result("stream", number, at, width, height, poses))

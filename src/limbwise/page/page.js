@@ -19,7 +19,14 @@ let turn = 0;          // counts what was opened, so that a late answer cannot t
 
 async function meet() {
   about ??= await ask("v1/about");
+  if (!$("model").textContent) showScore(100 * about.min_score);
   $("model").textContent = `${about.model} · ${about.runtime}`;
+}
+
+// Those who score less are not sent by the server.
+function showScore(percent) {
+  $("score").min = $("score").value = percent;
+  $("least-score").textContent = `${Math.round($("score").value)} %`;
 }
 
 // What is opened: a picture, a video, the camera.
@@ -170,15 +177,17 @@ function draw() {
   context.setTransform(mirror ? -1 : 1, 0, 0, 1, mirror ? canvas.width : 0, 0);
   context.drawImage(now.image, 0, 0, canvas.width, canvas.height);
   context.resetTransform();
-  drawPeople(context, about, now.result, { least: least(), ids: $("ids").checked, mirror });
-  $("people").textContent = visible(now.result.people, least()).length;
+  drawPeople(context, about, now.result, { least: least(), score: leastScore(), ids: $("ids").checked, mirror });
+  $("people").textContent = shown().length;
   canvas.setAttribute("aria-label", `${count()} with skeletons drawn over the picture`);
 }
 
 const least = () => $("confidence").value / 100;
+const leastScore = () => (Number($("score").value) > Number($("score").min) ? $("score").value / 100 : 0);
+const shown = () => visible(now.result.people, least(), leastScore());
 
 function count() {
-  const number = visible(now.result.people, least()).length;
+  const number = shown().length;
   return number === 1 ? "One person" : number ? `${number} people` : "Nobody";
 }
 
@@ -233,9 +242,18 @@ $("confidence").oninput = () => {
   $("least").textContent = `${$("confidence").value} %`;
   draw();
 };
+$("score").oninput = () => {
+  $("least-score").textContent = `${Math.round($("score").value)} %`;
+  draw();
+};
 $("ids").onchange = $("mirror").onchange = draw;
 $("save-picture").onclick = () => canvas.toBlob((blob) => save(blob, "limbwise.png"));
 $("save-json").onclick = saveJson;
+$("openapi").onclick = (event) => {  // a link alone would bring no token
+  event.preventDefault();
+  ask("openapi.json").then((all) => save(new Blob([JSON.stringify(all, null, 2)]), "limbwise-openapi.json"),
+                           (error) => complain(error.message));
+};
 $("stop").onclick = () => {
   close();
   say("Stopped.");
