@@ -1,12 +1,13 @@
-"""A trained checkpoint to the files of the bundled model.
+"""A trained checkpoint to the files of a bundled network.
 
-    python scripts/bundled_model.py runs/mine/last.safetensors held.json pack/images \\
-        --calibration folder [--out src/limbwise/models]
+    python scripts/bundled_model.py STEM runs/mine/last.safetensors held.json pack/images \\
+        --calibration folder [--first detector.onnx] [--out src/limbwise/models]
 
-A checkpoint and an ONNX file with weights in fp16, and int8 for OpenVINO if it loses at most
---max-drop AP on the held-out pictures. The ranges of int8 come from the pictures in --calibration.
-Of a network of the first look the thresholds of the decoder are chosen on the held-out pictures and
-travel in the files; one of the second look (limbwise-person) is measured after the bundled first.
+STEM is one of the catalogue's (src/limbwise/catalogue.py): limbwise-detector, limbwise-pose,
+limbwise-pose-fast, limbwise. Written are an ONNX file with weights in fp16, a checkpoint where that
+file does not hold all weights, and int8 for OpenVINO if it loses at most --max-drop AP on the
+held-out pictures. The ranges of int8 come from the pictures in --calibration. A second stage is
+measured after --first; thresholds of a network of one stage are chosen on the held-out pictures.
 """
 
 import argparse
@@ -16,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from limbwise import runtime as runtimes
+from limbwise.catalogue import MODELS
 from limbwise.decode import decode
-from limbwise.estimator import MODELS, Estimator, load_pair
+from limbwise.estimator import Estimator
 from limbwise.fields import Fields
 from limbwise.picture import read_picture
 from limbwise.runtime import Runtime
-from limbwise.skeleton import COCO
+from limbwise.skeleton import BODY, COCO
 from limbwise.terminal import failing_in_one_line
 from limbwise.train import checkpoint as checkpoints
+from limbwise.train.checkpoint import Checkpoint
 from limbwise.train.evaluate import evaluate, read_labels, score
+from limbwise.train.evaluate_boxes import evaluate_boxes
 from limbwise.train.export import export
 from limbwise.train.quantise import quantise
 from limbwise.view import View
@@ -36,12 +40,14 @@ WEAK = (0.02, 0.05, 0.1)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stem")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("held", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--first", type=Path, default=MODELS / "limbwise-detector.onnx")
     parser.add_argument("--out", type=Path, default=MODELS)
-    parser.add_argument("--height", type=int, default=368)
+    parser.add_argument("--height", type=int)
     parser.add_argument("--max-drop", type=float, default=0.5)
     flags = parser.parse_args()
     with failing_in_one_line():
@@ -50,35 +56,46 @@ def main() -> None:
 
 def bundle(flags: argparse.Namespace) -> None:
     made = checkpoints.load(flags.checkpoint)
-    if made.description.crop:
-        out = flags.out / "limbwise-person.safetensors"
-        checkpoints.save(made, out, half=True)
-    else:
-        description = replace(made.description, height=flags.height, decoding={})
-        out = flags.out / "limbwise.safetensors"
-        checkpoints.save(replace(made, description=description), out, half=True)
-        decoding = best_thresholds(out, flags.held, flags.images)
-        description = replace(description, decoding=decoding)
-        checkpoints.save(replace(made, description=description), out, half=True)
-    export(out, out.with_suffix(".onnx"), fp16=True)
+    if made.description.skeleton.keypoints == BODY.keypoints and made.description.crop:
+        made = replace(made, description=replace(made.description, skeleton=BODY))
+    out = flags.out / f"{flags.stem}.safetensors"
+    checkpoints.save(made, out, half=True)
+    if not made.description.crop and made.description.skeleton.keypoints:
+        with_thresholds(made, out, flags)
+    plain = out.with_suffix(".onnx")
+    export(out, plain, flags.height, fp16=True)
+    first = runtimes.openvino(flags.first) if made.description.crop else None
     quantised = out.with_name(f"{out.stem}-int8.xml")
-    quantise(out, quantised, flags.calibration, max_drop=100)
-    first = load_pair(person=False, precision="f32")[0] if made.description.crop else None
-    before, after = (
-        held_out(runtimes.openvino(file, precision="f32"), first, flags)
-        for file in (out.with_suffix(".onnx"), quantised)
-    )
+    quantise(out, quantised, flags.calibration, first=first, height=flags.height, max_drop=100)
+    before, after = (held_out(runtimes.openvino(file), first, flags) for file in (plain, quantised))
     print(f"held out: AP {before:.2f} in float, {after:.2f} in int8")
     if before - after > flags.max_drop:
         for file in (quantised, quantised.with_suffix(".bin")):
             file.unlink()
         print(f"{quantised.name} is left out")
+    if not made.options.get("norm", True):
+        checkpoints.load(plain)  # BadInput unless it holds all weights
+        out.unlink()
 
 
 def held_out(runtime: Runtime, first: Runtime | None, flags: argparse.Namespace) -> float:
-    """AP alone, or as the second look after `first`."""
-    one, other = (first, runtime) if first else (runtime, None)
-    return 100 * evaluate(one, flags.held, flags.images, person=other)[0]["AP"]
+    """AP of boxes, of poses, or of a second stage after `first`."""
+    if not runtime.description.skeleton.keypoints:
+        found = evaluate_boxes(runtime, flags.held, flags.images, height=flags.height)
+    else:
+        one, other = (first, runtime) if first else (runtime, None)
+        found = evaluate(one, flags.held, flags.images, person=other, height=flags.height)
+    return 100 * found[0]["AP"]
+
+
+def with_thresholds(made: Checkpoint, out: Path, flags: argparse.Namespace) -> None:
+    """Writes the checkpoint with those thresholds of the decoder that are best held out."""
+    height = flags.height or made.description.height
+    description = replace(made.description, height=height, decoding={})
+    checkpoints.save(replace(made, description=description), out, half=True)
+    decoding = best_thresholds(out, flags.held, flags.images)
+    description = replace(description, decoding=decoding)
+    checkpoints.save(replace(made, description=description), out, half=True)
 
 
 def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, float]:

@@ -44,7 +44,7 @@ def fastest(several: Sequence[Way], threads: int | None) -> Way:
     known = _read(path)
     if known.get(key) not in {precision for _, precision in several}:
         taken = measured(several, threads)
-        best = min(taken, key=lambda way: taken[way] / (_GAIN if way == several[0] else 1))
+        best = min(taken, key=lambda way: taken[way] * (_GAIN if way == several[0] else 1))
         known = {**_read(path), key: best[1]}
         with contextlib.suppress(OSError):
             write_json(path, known)

@@ -107,11 +107,11 @@ def poses_in_boxes(
     boxes = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, :2] < boxes[:, 2:4]).all(axis=1)]
     if not len(boxes):
         return []
-    views = [box_view(box, its.crop) for box in boxes]
-    said = runtime(np.stack([cut(image, view, its.crop) for view in views]))
+    pictures, views = box_crops(image, boxes, its.crop)
+    said = runtime(pictures)
     heatmaps: Floats = np.stack([fields.heatmaps for fields in said])
     if flip:
-        turned = runtime(np.stack([cut(image, view, its.crop)[:, ::-1] for view in views]))
+        turned = runtime(np.ascontiguousarray(pictures[:, :, ::-1]))
         heatmaps = np.float32(0.5) * (heatmaps + mirrored_maps(turned, its.skeleton))
     cells, heights = tops(heatmaps)
     confidence = heights.clip(0, 1)
@@ -160,6 +160,12 @@ def box_of(pose: Pose) -> tuple[float, float, float, float, float]:
     across, down = max(right - left, 1) * wider / 2, max(bottom - top, 1) * wider / 2
     x, y = (left + right) / 2, (top + bottom) / 2
     return x - across, y - down, x + across, y + down, pose.score
+
+
+def box_crops(image: Image, boxes: Floats, size: tuple[int, int]) -> tuple[Image, list[View]]:
+    """Crops (P, height, width, 3) of `size` round boxes (P, 4 or 5), and where each is."""
+    views = [box_view(box, size) for box in boxes]
+    return np.stack([cut(image, view, size) for view in views]), views
 
 
 def box_view(box: Floats, size: tuple[int, int], margin: float = BOX_MARGIN) -> View:

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from .. import runtime as runtimes
 from ..atomic import failing_to_write, replacing
 from ..boxes import ious
+from ..catalogue import CATALOGUE
 from ..description import KEY
 from ..errors import BadInput
-from ..estimator import Estimator, load_pair
+from ..estimator import Estimator
 from ..picture import read_picture
 from ..pose import oks
-from ..refine import check_pair, crops
+from ..refine import Floats, box_crops, box_of, check_pair, crops
 from ..runtime import Runtime, has
-from ..view import fit
+from ..view import Image, fit
 from .checkpoint import load
 from .evaluate import evaluate
 from .evaluate_boxes import evaluate_boxes, in_picture
@@ -84,7 +85,8 @@ def quantise(
     if not description.crop:
         first = None
     elif first is None:
-        first = load_pair(person=False, precision="f32")[0]
+        bundled = CATALOGUE["one-stage" if description.prior else "accurate"]
+        first = runtimes.openvino(bundled.first.plain, precision="f32")
     if first:
         check_pair(first.description, description)
     with failing_to_write(out), replacing(out) as path, replacing(out.with_suffix(".bin")):
@@ -120,14 +122,24 @@ def _given(
     files: Sequence[Path], runtime: Runtime, first: Runtime | None, height: int | None
 ) -> Iterator[Given]:
     """One input of the network for each picture in which there is somebody to look at."""
-    rows, multiple = height or runtime.description.height, runtime.description.multiple
-    find = Estimator(first, height=height) if first else None
+    its = runtime.description
     for file in files:
         image = read_picture(file)
-        if find is None:
-            yield (fit(image, rows, multiple, to=runtime.description.fit)[0][None],)
-        elif poses := find(image):
-            yield crops(image, poses[:_PEOPLE], runtime.description.crop or (0, 0))[:2]
+        if first is None:
+            yield (fit(image, height or its.height, its.multiple, to=its.fit)[0][None],)
+        elif not its.prior:
+            if len(boxes := _boxes(image, first, height)):
+                yield (box_crops(image, boxes[:_PEOPLE], its.crop or (0, 0))[0],)
+        elif poses := Estimator(first, height=height)(image):
+            yield crops(image, poses[:_PEOPLE], its.crop or (0, 0))[:2]
+
+
+def _boxes(image: Image, first: Runtime, height: int | None) -> Floats:
+    """People's boxes, of a network that finds poses round these."""
+    if first.description.boxes:
+        return in_picture(first, image, height)
+    poses = Estimator(first, height=height)(image)
+    return np.array([box_of(pose) for pose in poses], np.float32).reshape(-1, 5)
 
 
 def _write(plain: bytes, inputs: list[Given], path: Path) -> None:

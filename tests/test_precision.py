@@ -1,0 +1,79 @@
+"""The precision that is chosen is the one that was quickest here, and it is measured once."""
+
+from pathlib import Path
+
+import pytest
+
+from limbwise import precision
+from limbwise.precision import fastest, ways
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch) -> list[Path]:
+    monkeypatch.setenv("LIMBWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "capabilities", lambda: ["FP32", "BF16", "INT8"])
+    made = [tmp_path / "a.onnx", tmp_path / "a-int8.xml", tmp_path / "a-int8.bin"]
+    for path in made:
+        path.write_bytes(b"model")
+    return made
+
+
+def measuring(monkeypatch, **taken: float) -> list[int]:
+    """Ways take so many milliseconds; returns a list that grows with every measurement."""
+    calls: list[int] = []
+
+    def measured(several, threads):
+        calls.append(len(several))
+        return {way: taken[way[1]] for way in several}
+
+    monkeypatch.setattr(precision, "measured", measured)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("taken", "best"),
+    [
+        ({"f32": 5.0, "bf16": 9.0, "int8": 7.0}, "f32"),
+        ({"f32": 5.0, "bf16": 3.0, "int8": 4.0}, "bf16"),
+        ({"f32": 5.0, "bf16": 7.0, "int8": 3.0}, "int8"),
+        ({"f32": 5.0, "bf16": 4.9, "int8": 4.9}, "f32"),  # too little to give up exactness for
+    ],
+)
+def test_the_quickest_wins_and_is_remembered(taken, best, files, monkeypatch) -> None:
+    calls = measuring(monkeypatch, **taken)
+    several = ways(files[0], files[1])
+    assert [way[1] for way in several] == ["f32", "bf16", "int8"]
+    assert fastest(several, 2)[1] == best
+    assert fastest(several, 2)[1] == best
+    assert calls == [3]
+    assert fastest(several, 1)[1] == best
+    assert calls == [3, 3]  # other threads, another measurement
+    files[0].write_bytes(b"another model")
+    fastest(several, 2)
+    assert len(calls) == 3
+    monkeypatch.setattr(precision, "cpu", lambda: "another processor")
+    fastest(several, 2)
+    assert len(calls) == 4
+
+
+def test_what_the_processor_cannot_do_is_not_tried(files, monkeypatch) -> None:
+    monkeypatch.setattr(precision, "capabilities", lambda: ["FP32"])
+    assert ways(files[0], files[1]) == [(files[0], "f32")]
+    assert fastest(ways(files[0]), None) == (files[0], "f32")
+
+
+def test_a_damaged_memory_is_measured_anew(files, tmp_path, monkeypatch) -> None:
+    calls = measuring(monkeypatch, f32=5.0, bf16=3.0, int8=4.0)
+    several = ways(files[0], files[1])
+    for content in (b"", b"[]", b'{"x": 1}', b"\xff"):
+        (tmp_path / "cache").mkdir(exist_ok=True, mode=0o700)
+        (tmp_path / "cache" / "precision.json").write_bytes(content)
+        assert fastest(several, 2)[1] == "bf16"
+    assert len(calls) == 4
+
+
+def test_without_a_cache_nothing_is_measured(files, monkeypatch) -> None:
+    calls = measuring(monkeypatch, f32=5.0, bf16=3.0, int8=4.0)
+    monkeypatch.setenv("LIMBWISE_CACHE", "")
+    assert fastest(ways(files[0], files[1]), 2) == (files[0], "f32")
+    assert not calls
