@@ -1,6 +1,7 @@
 """A server on a free port for tests, and a network that sees what the test says."""
 
 import json
+import logging
 import re
 import socket
 import struct
@@ -177,3 +178,35 @@ def bomb(width: int, height: int) -> bytes:
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + checked + struct.pack(">I", 1000) + b"IDAT"
+
+
+# The opening of a stream by hand, for tests that look at bytes.
+UPGRADE = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """A whole frame as a client sends it, masked with zeros."""
+    size = len(payload)
+    head = bytes([128 + size]) if size < 126 else b"\xfe" + size.to_bytes(2)
+    return bytes([128 + opcode]) + head + bytes(4) + payload
+
+
+@contextmanager
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """A list that fills with whatever is logged."""
+    entries: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = entries.append
+    names = ["", "uvicorn.error", "asyncio", "websockets", "python_multipart.multipart"]
+    loggers = [logging.getLogger(name) for name in names]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield entries
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
