@@ -4,7 +4,9 @@ checkpoint -> ONNX -> NNCF, with pictures to learn the ranges from -> measured b
 
 A network of the second look learns its ranges from the people whom a first look finds in them.
 
-The first and last layers stay in float: there the picture's and the maps' precision is at stake.
+The first and last layers stay in float, and what is computed of the last: there the precision of
+the picture, the maps and the boxes is at stake. So do products, such as x * sigmoid(x), whose
+factors would be rounded too.
 """
 
 import logging
@@ -156,7 +158,7 @@ def _write(plain: bytes, inputs: list[Given], path: Path) -> None:
     folding.run_passes(model)
     onnx_too = path.suffix == ".onnx"
     names = [name.removesuffix("/WithoutBiases") if onnx_too else name for name in _ends(model)]
-    kept = nncf.IgnoredScope(names=names)
+    kept = nncf.IgnoredScope(names=names, types=["Mul" if onnx_too else "Multiply"], validate=False)
     how: dict[str, Any] = {"subset_size": len(inputs), "ignored_scope": kept}
     if onnx_too:
         source = onnx.load_from_string(plain)
@@ -171,14 +173,16 @@ def _write(plain: bytes, inputs: list[Given], path: Path) -> None:
 
 
 def _ends(model: Any) -> list[str]:
-    """The names of the first convolution, and of those that nothing but arithmetic follows."""
+    """The names of the first convolution, of those that nothing but arithmetic follows, and of that
+    arithmetic."""
     first = next(op for op in model.get_ordered_ops() if op.get_type_name() in CONVOLUTIONS)
     ends, waiting = {first.get_friendly_name()}, [result.input_value(0) for result in model.results]
     while waiting:
         op = waiting.pop().get_node()
-        if op.get_type_name() in CONVOLUTIONS:
-            ends.add(op.get_friendly_name())
-        elif op.get_type_name() != "Constant":
+        if op.get_type_name() == "Constant" or op.get_friendly_name() in ends:
+            continue
+        ends.add(op.get_friendly_name())
+        if op.get_type_name() not in CONVOLUTIONS:
             waiting += [port.get_source_output() for port in op.inputs()]
     return sorted(ends)
 
