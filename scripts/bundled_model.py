@@ -26,7 +26,7 @@ from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY, COCO
 from limbwise.terminal import failing_in_one_line
 from limbwise.train import checkpoint as checkpoints
-from limbwise.train.checkpoint import Checkpoint
+from limbwise.train.checkpoint import Checkpoint, build
 from limbwise.train.evaluate import evaluate, read_labels, score
 from limbwise.train.evaluate_boxes import evaluate_boxes
 from limbwise.train.export import export
@@ -56,8 +56,8 @@ def main() -> None:
 
 def bundle(flags: argparse.Namespace) -> None:
     made = checkpoints.load(flags.checkpoint)
-    if made.description.skeleton.keypoints == BODY.keypoints and made.description.crop:
-        made = replace(made, description=replace(made.description, skeleton=BODY))
+    if made.description.crop and made.description.skeleton.keypoints == BODY.keypoints:
+        made = without_neck(made)
     out = flags.out / f"{flags.stem}.safetensors"
     checkpoints.save(made, out, half=True)
     if not made.description.crop and made.description.skeleton.keypoints:
@@ -76,6 +76,19 @@ def bundle(flags: argparse.Namespace) -> None:
     if not made.options.get("norm", True):
         checkpoints.load(plain)  # BadInput unless it holds all weights
         out.unlink()
+
+
+def without_neck(made: Checkpoint) -> Checkpoint:
+    """COCO's keypoints only: the middle of the shoulders is told better by the shoulders."""
+    fewer = build(made.description.name, COCO, **made.options | {"keypoints": len(COCO.keypoints)})
+    rows = [BODY.keypoints.index(name) for name in COCO.keypoints]
+    state = {
+        name: value[rows] if name.startswith("last.") else value
+        for name, value in made.network.state_dict().items()
+    }
+    fewer.network.load_state_dict(state)
+    skeleton = fewer.description.skeleton
+    return replace(fewer, description=replace(made.description, skeleton=skeleton))
 
 
 def held_out(runtime: Runtime, first: Runtime | None, flags: argparse.Namespace) -> float:

@@ -96,10 +96,10 @@ def poses_in_boxes(
     """Boxes (P, 5) in an image, sides in its pixels and a score, to the poses of their people, best
     first, each person once.
 
-    A keypoint is found at the highest place of its heatmap if that is `least` high and not far
-    outside the box. A person's score is the mean confidence of the sure keypoints times the root
-    of the box's score. Of two poses more alike than `same` (OKS) the better is kept. With `flip`
-    heatmaps are means with those of the mirrored crop.
+    A keypoint is found at the highest place of its heatmap if that is `least` high, in the image,
+    and not far outside the box. A person's score is the mean confidence of the sure keypoints times
+    the root of the box's score. Of two poses more alike than `same` (OKS) the better is kept. With
+    `flip` heatmaps are means with those of the mirrored crop.
     """
     its = runtime.description
     if its.crop is None or its.prior:
@@ -115,19 +115,23 @@ def poses_in_boxes(
         heatmaps = np.float32(0.5) * (heatmaps + mirrored_maps(turned, its.skeleton))
     cells, heights = tops(heatmaps)
     confidence = heights.clip(0, 1)
+    edges = np.array(image.shape[1::-1], np.float32) - 0.5
     poses = [
-        _pose(its.skeleton, view.back(fields.pixels(xy)), sure, box, least)
+        _pose(its.skeleton, view.back(fields.pixels(xy)), sure, box, least, edges)
         for view, fields, xy, sure, box in zip(views, said, cells, confidence, boxes, strict=True)
     ]
     areas = _BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return [_as_body(pose) for pose in distinct(poses, same, areas)]
 
 
-def _pose(skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, least: float) -> Pose:
+def _pose(
+    skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, least: float, edges: Floats
+) -> Pose:
     sure = confidence[confidence > _SURE]
     score = float(sure.mean() * np.sqrt(box[4])) if len(sure) else 0.0
     reach = _OUTSIDE * (box[2:4] - box[:2]).max()
-    inside = ((xy > box[:2] - reach) & (xy < box[2:4] + reach)).all(axis=1)
+    low, high = np.maximum(box[:2] - reach, -0.5), np.minimum(box[2:4] + reach, edges)
+    inside = ((xy >= low) & (xy <= high)).all(axis=1)
     found = (confidence >= least) & inside
     xy = np.where(found[:, None], xy, np.nan).astype(np.float32)
     return Pose(skeleton, xy, np.where(found, confidence, 0).astype(np.float32), score)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..catalogue import CATALOGUE
 from ..errors import BadInput
@@ -23,6 +24,7 @@ from .first_look import read_found
 from .labels import Labels
 from .lightweight_openpose import LightweightOpenPose, load_mobilenet
 from .limbwise_network import LimbwiseNetwork, load_imagenet
+from .lite_hrnet import LiteHRNet
 from .loop import Look, Recipe, Report, Run, Validate, join_processes
 from .person_network import PersonNetwork
 
@@ -175,11 +177,29 @@ def _from_checkpoint(
         skeleton = its
     kept = {key: value for key, value in old.options.items() if key not in ("keypoints", "limbs")}
     name = old.description.name if "limbs" in kind_of(network).finds else network
-    made = build(name, skeleton, size, **kept | options)
+    made = build(name, skeleton, size, **(kept if name == old.description.name else {}) | options)
     own, weights = made.network.state_dict(), old.network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     made.network.load_state_dict(own | fitting)
+    if isinstance(made.network, LiteHRNet) and isinstance(old.network, LiteHRNet):
+        _copy_keypoints(old.network.last, made.network.last, its.keypoints, skeleton.keypoints)
     return made
+
+
+@torch.no_grad()
+def _copy_keypoints(
+    old: nn.Conv2d, new: nn.Conv2d, known: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    """The last layer's rows of those keypoints that both know; the others' begin at nothing."""
+    if not set(known) & set(wanted) or old.weight.shape[1:] != new.weight.shape[1:]:
+        return
+    for value, its in ((new.weight, old.weight), (new.bias, old.bias)):
+        assert value is not None
+        assert its is not None
+        value.zero_()
+        for row, name in enumerate(wanted):
+            if name in known:
+                value[row] = its[known.index(name)]
 
 
 def in_memory(made: Checkpoint, device: torch.device) -> Runtime:
