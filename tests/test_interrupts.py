@@ -91,6 +91,9 @@ def test_a_pipe_that_nobody_reads_does_not_keep_who_is_stopped(form: str, tmp_pa
 
     with pytest.raises(Stopped):
         fill()
+    written = b"".join(iter(lambda: os.read(reader, 1 << 16), b""))
+    assert len(written) > 10_000
+    assert not written.endswith(b"]\n")  # what is torn is not called whole
     os.close(reader)
 
 
