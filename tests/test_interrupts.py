@@ -15,7 +15,10 @@ import pytest
 
 from limbwise.interrupts import SIGNALS, Stopped, exit_code, held, listen
 from limbwise.outputs import Outputs
+from limbwise.pose import Pose
+from limbwise.skeleton import COCO
 from limbwise.video import Frame
+from limbwise.writers import Result, open_writer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 
@@ -70,6 +73,35 @@ def test_a_block_that_is_stuck_is_left_in_time() -> None:
     assert time.monotonic() - began < 5
     for end in (reader, writer):
         os.close(end)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("form", ["jsonl", "coco", "csv"])
+def test_a_pipe_that_nobody_reads_does_not_keep_who_is_stopped(form: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    pose = Pose(COCO, np.ones((17, 2), np.float32), np.ones(17, np.float32), 1.0)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def fill() -> None:
+        with open_writer(tmp_path / "pipe", form) as writer:
+            for index in range(10_000):
+                with held(0.3):
+                    writer.add(Result("a.mp4", index, 0.0, 9, 9, [pose]))
+
+    with pytest.raises(Stopped):
+        fill()
+    written = b"".join(iter(lambda: os.read(reader, 1 << 16), b""))
+    assert len(written) > 10_000
+    assert not written.endswith(b"]\n")  # what is torn is not called whole
+    os.close(reader)
+
+
+def test_whoever_takes_sigterm_over_gets_sighup_too() -> None:
+    heard = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    signal.raise_signal(signal.SIGHUP)
+    assert heard == [signal.SIGTERM]
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:

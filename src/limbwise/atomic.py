@@ -5,16 +5,18 @@ they have no old content to keep and are written to as they are. Other nodes are
 device that is renamed over is lost.
 """
 
+import io
 import json
 import os
 import re
+import select
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from .errors import BadInput
 
@@ -47,13 +49,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[BinaryIO]:
+def writing(path: str | Path) -> Iterator["Writable"]:
     """An open file that takes its place at the end, as in `replacing`, or the stream itself."""
     if is_stdout(path):
         yield stdout()
     elif is_stream(path):
-        with Path(path).open("wb") as file:
-            yield file
+        with Path(path).open("wb", buffering=0) as file:
+            yield _Unbuffered(file)
     else:
         with replacing(path) as temporary, temporary.open("wb") as file:
             yield file
@@ -99,11 +101,43 @@ def is_stream(path: str | Path) -> bool:
     return False
 
 
-def stdout() -> BinaryIO:
+def stdout() -> "Writable":
     """Standard output; BadInput where the caller has closed it."""
     if sys.stdout is None:
         raise BadInput("standard output is closed: name a file for what is to be written")
-    return sys.stdout.buffer
+    try:
+        sys.stdout.flush()
+        return _Unbuffered(io.FileIO(sys.stdout.fileno(), "wb", closefd=False))
+    except io.UnsupportedOperation:  # not a file at all: somebody collects it
+        return sys.stdout.buffer
+
+
+class Writable(Protocol):
+    """What results are written to."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+class _Unbuffered:
+    """A pipe, each write of which is whole or has failed. A buffer would keep what an interrupted
+    write did not get rid of, and try it again at the end: for ever, where nobody reads."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+
+    def write(self, data: bytes, /) -> int:
+        rest = memoryview(data)
+        while rest:
+            written = self._raw.write(rest)
+            if written is None:  # a pipe that does not wait, and is full
+                select.select([], [self._raw], [], 1.0)
+            rest = rest[written or 0 :]
+        return len(data)
+
+    def flush(self) -> None:
+        """There is nothing left to write."""
 
 
 def check_writable(path: str | Path, *, stream: bool = False) -> None:

@@ -38,7 +38,12 @@ def listen() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Once is enough: terminals and services send several, and files are being finished. Only a
-    second Ctrl-C, which somebody means, still counts."""
+    second Ctrl-C, which somebody means, still counts. Whoever took SIGTERM over gets SIGHUP, too:
+    a server ends its own way."""
+    taken = signal.getsignal(signal.SIGTERM)
+    if number not in (signal.SIGINT, signal.SIGTERM) and callable(taken) and taken is not _stop:
+        taken(signal.SIGTERM, frame)
+        return
     for other in SIGNALS:
         if other != signal.SIGINT:
             signal.signal(other, signal.SIG_IGN)

@@ -157,6 +157,7 @@ class _TextFile(Writer):
         self._path = path
         self._finish = ExitStack()
         self._open, self._added, self._begun = True, False, False  # begun: there is text in it
+        self._torn = False  # within a piece of text
         check_writable(path, stream=True)
         with failing_to_write(path):
             self._file = self._finish.enter_context(writing(path))
@@ -170,7 +171,8 @@ class _TextFile(Writer):
 
     def close(self) -> None:
         if self._open:
-            self._write(self._end())
+            if not self._torn:  # else a pipe is full, and nobody reads its end, either
+                self._write(self._end())
             self._open = False
             with failing_to_write(self._path):
                 self._finish.close()
@@ -194,8 +196,10 @@ class _TextFile(Writer):
         """Flushed at once: whoever reads a pipe waits for it, and a full disk is noticed now."""
         with failing_to_write(self._path):
             try:
+                self._torn = True
                 self._file.write(text.encode("utf-8", "surrogateescape"))
                 self._file.flush()
+                self._torn = False
             except OSError:
                 self._discard(*sys.exc_info())
                 raise
