@@ -1,5 +1,6 @@
 """int8 says what float says, or is not written."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from limbwise.errors import BadInput
 from limbwise.estimator import BUNDLED_PERSON_CHECKPOINT, SAMPLE, load
 from limbwise.picture import read_picture
 from limbwise.refine import crops
+from limbwise.train.checkpoint import save
+from limbwise.train.evaluate_boxes import coco_box, in_picture
 from limbwise.train.export import to_onnx
 from limbwise.train.lightweight_openpose import LightweightOpenPose
-from limbwise.train.quantise import CONVOLUTIONS, _lost, layer_errors, quantise
+from limbwise.train.quantise import CONVOLUTIONS, _boxes_measured, _lost, layer_errors, quantise
 from limbwise.view import fit
+from test_detector import small
 
 pytest.importorskip("nncf")
 
@@ -140,3 +144,43 @@ def test_people_are_found_in_int8(tmp_path: Path) -> None:
     outcome = quantise(weights, tmp_path / "a.xml", folder, height=256, max_drop=10)
     assert outcome.measure == "OKS"
     assert 90 < outcome.after < 100
+
+
+def test_a_detector_in_int8_is_measured_by_its_boxes(photos, tmp_path) -> None:
+    """Without labels by how well the float network's boxes are kept, with labels, here just these
+    boxes, by their AP; x * sigmoid(x) and what is made of the last layers stay in float."""
+    import openvino as ov
+
+    save(small(), tmp_path / "a.safetensors")
+    out = tmp_path / "a.xml"
+    kept = quantise(tmp_path / "a.safetensors", out, photos, height=96, max_drop=100)
+    assert kept.measure == "IoU"
+    assert 50 < kept.after < 100
+    rounded = [
+        target.get_node().get_type_name()
+        for op in ov.Core().read_model(out).get_ops()
+        if op.get_type_name() == "FakeQuantize"
+        for target in op.output(0).get_target_inputs()
+    ]
+    assert "Convolution" in rounded
+    assert not set(rounded) & {"Multiply", "Subtract", "Squeeze", "Sigmoid"}
+    plain = runtime.torch(tmp_path / "a.safetensors")
+    found = {
+        name: in_picture(plain, read_picture(photos / name), 96) for name in ("1.png", "2.png")
+    }
+    labels = {
+        "images": [{"id": n, "file_name": name} for n, name in enumerate(found, start=1)],
+        "annotations": [
+            {"id": 100 * n + k, "image_id": n, "category_id": 1, "bbox": coco_box(box),
+             "area": 2000, "iscrowd": 0}
+            for n, boxes in enumerate(found.values(), start=1) for k, box in enumerate(boxes, 1)
+        ],
+        "categories": [{"id": 1, "name": "person"}],
+    }  # fmt: skip
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    both = runtime.openvino(tmp_path / "a.safetensors", precision="f32"), runtime.openvino(out)
+    files = sorted(photos.iterdir())
+    by_labels = _boxes_measured(both, files, tmp_path / "labels.json", 96)
+    assert by_labels.measure == "box AP"
+    assert by_labels.before > 90
+    assert by_labels.after < by_labels.before
