@@ -8,6 +8,7 @@ Needs the validation pictures and the reference weights in `--shared`.
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import torch
 
 from limbwise.bench import machine
 from limbwise.decode import decode
-from limbwise.estimator import load
+from limbwise.estimator import load, load_pair
 from limbwise.fields import Fields
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
 from limbwise.train import targets
 from limbwise.train.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.train.run import in_memory
 from limbwise.view import View
 from limbwise.writers import coco_person
 
@@ -46,15 +48,35 @@ def main() -> None:
     files = ["lightweight-openpose.pth", "human-pose-estimation-0001.onnx"]
     files = [*(reference / name for name in files), *(flags.models or [])]
     models = {path.stem: load(path, precision="f32") for path in files}
-    models["bundled, one look"] = load(precision="f32", person=False)
-    models["bundled, two looks"] = load(precision="f32")
+    models["bundled, one-stage"] = load("one-stage", precision="f32")
     for height in map(int, flags.heights.split(",")):
         print(f"\nlimbwise, height {height}, single scale, no flip, f32:")
         for name, model in models.items():
             runtime, person = model.runtime, model.person
             paths = val / "annotations.json", val / "images"
             row(name, evaluate(runtime, *paths, person=person, height=height)[0])
+    pairs(val, reference / "teachers")
     ceiling(labels)
+
+
+def pairs(val: Path, teachers: Path) -> None:
+    """The bundled pairs at their defaults, and the published networks as they are, read by our own
+    code: RTMDet-nano and PP-TinyPose."""
+    print("\nPairs at their defaults, single scale, no flip, f32:")
+    paths = val / "annotations.json", val / "images"
+    for name in ("accurate", "fast"):
+        first, second = load_pair(name, precision="f32")
+        row(f"bundled, {name}", evaluate(first, *paths, person=second)[0])
+    sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+    import detector_from_published
+    import second_stage_from_published
+
+    made = [
+        detector_from_published.converted(teachers / "rtmdet-nano-320-person.onnx"),
+        second_stage_from_published.converted(teachers / "pp-tinypose-256x192" / "model.xml"),
+    ]
+    first, second = (in_memory(each, torch.device("cpu")) for each in made)
+    row("published, as they are", evaluate(first, *paths, person=second)[0])
 
 
 def row(name: str, found: dict[str, float]) -> None:

@@ -1,18 +1,12 @@
-"""The bundled models' card: AP with its interval, by input height, for its price; where it fails.
+"""The bundled models' card: AP with its interval, who is found, for what price; where it fails.
 
-    python benchmarks/bundled.py [--shared ../shared] [--model M] [--person P] [--log run/log.jsonl]
-        [--pictures]
+    python benchmarks/bundled.py [--shared ../shared] [--write] [--pictures]
 
-Price: multiply-adds, parameters and OpenVINO's time beside the ancestor's network, interleaved. AP
-with the first look alone and with the second at each person, whose price grows with the people.
-`--log` draws the curve of a training run as docs/training.svg; `--pictures` draws the best and the
-worst of the validation pictures as skeletons (docs/best-and-worst.png).
+`--write` writes models/models.json, which `limbwise models` shows; `--pictures` draws the best and
+the worst of the validation pictures as skeletons (docs/best-and-worst.png).
 """
 
 import argparse
-import json
-from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +16,90 @@ import torch
 from accuracy import labelled_people
 from torch import nn
 
-from limbwise.bench import interleaved, machine
+from limbwise.atomic import write_json
+from limbwise.bench import machine
+from limbwise.catalogue import CATALOGUE, MODELS, Bundled
 from limbwise.draw import draw
-from limbwise.estimator import BUNDLED_INT8, BUNDLED_PERSON_CHECKPOINT, MODELS, load_pair
+from limbwise.estimator import MIN_BOX, load_pair
 from limbwise.pose import Pose, oks
-from limbwise.runtime import Runtime
 from limbwise.skeleton import COCO
 from limbwise.train.checkpoint import Checkpoint
 from limbwise.train.checkpoint import load as load_checkpoint
 from limbwise.train.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.train.evaluate_boxes import evaluate_boxes
 
-HEIGHTS = (256, 368, 448, 544, 640)
 DOCS = Path(__file__).parents[1] / "docs"
-BUDGET = 4.0  # GMACs, on a picture of 4 to 3
+PEOPLE = 4  # that the price is told for
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--model", type=Path, help="model file; the bundled one if absent")
-    parser.add_argument("--checkpoint", type=Path, default=MODELS / "limbwise.safetensors")
-    parser.add_argument("--person", type=Path, help="checkpoint; the bundled one if absent")
-    parser.add_argument("--log", type=Path, nargs="*", help="log.jsonl of training runs")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--pictures", action="store_true")
-    parser.add_argument("--rounds", type=int, default=30)
     flags = parser.parse_args()
-    val, reference = flags.shared / "data" / "val", flags.shared / "reference"
+    val = flags.shared / "data" / "val"
     print(machine())
-    ours = load_checkpoint(flags.checkpoint)
-    ancestor = load_checkpoint(reference / "lightweight-openpose.pth")
-    person = load_checkpoint(flags.person or BUNDLED_PERSON_CHECKPOINT)
-    price({"limbwise": ours, "ancestor": ancestor}, person)
-    times(flags.model, flags.person, reference / "lightweight-openpose.pth", flags.rounds)
-    detections = accuracy(flags.model, flags.person, val, (ours, person))
-    if flags.model is None and BUNDLED_INT8.is_file():
-        as_fast(val)
+    figures, kept = {}, []
+    for bundled in CATALOGUE.values():
+        figures[bundled.name], detections = measured(bundled, val)
+        kept = kept or detections
+    if flags.write:
+        write_json(MODELS / "models.json", figures)
     if flags.pictures:
-        best_and_worst(val, detections)
-    if flags.log:
-        (DOCS / "training.svg").write_text(curve(flags.log))
+        best_and_worst(val, kept)
+
+
+def measured(bundled: Bundled, val: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The figures of a bundled model, and its detections in f32."""
+    labels = read_labels(val / "annotations.json")
+    ids = [entry["id"] for entry in labels["images"]]
+    paths = val / "annotations.json", val / "images"
+    found: dict[str, Any] = price(bundled)
+    kept: list[dict[str, Any]] = []
+    stages = [stage for stage in (bundled.first, bundled.second) if stage]
+    ways = ["f32", *["int8"] * any(stage.quantised.is_file() for stage in stages)]
+    for precision in ways:
+        first, second = load_pair(bundled.name, precision=precision)
+        result, detections = evaluate(first, *paths, person=second)
+        low, high = interval(labels, detections, ids)
+        name = "AP" if precision == "f32" else f"AP {precision}"
+        found[name] = round(100 * result["AP"], 1)
+        kept = kept or detections
+        print(f"\n{bundled.name}, {first.label} + {second.label if second else 'nothing'}: " +
+              "  ".join(f"{key} {result[key] * 100:5.1f}" for key in
+                        ("AP", "AP50", "AP75", "APM", "APL", "AR")) +
+              f"  interval {low:.1f} to {high:.1f}")  # fmt: skip
+    first, second = load_pair(bundled.name, precision="f32")
+    if second:
+        sure, _ = evaluate(first, *paths, person=second, min_box=MIN_BOX)
+        turned, _ = evaluate(first, *paths, person=second, flip=True)
+        alone, _ = evaluate(second, *paths)
+        print(f"  looking into boxes above {MIN_BOX}, as `run` does: AP {sure['AP'] * 100:.1f}; "
+              f"with --flip {turned['AP'] * 100:.1f}; in labelled boxes {alone['AP'] * 100:.1f}"
+              )  # fmt: skip
+    boxes, _ = evaluate_boxes(first, *paths)
+    print(f"  boxes: AP {boxes['AP'] * 100:.1f}, recall of medium and large people "
+          f"{boxes['recall_medium']:.3f}, {boxes['recall_large']:.3f}")  # fmt: skip
+    print(f"  {found}")
+    return found, kept
+
+
+def price(bundled: Bundled) -> dict[str, float]:
+    """Millions of parameters, and GMACs of a picture of 4 to 3 with four people."""
+    first = load_checkpoint(bundled.first.checkpoint)
+    height = first.description.height
+    sides = (height * 3 // 4, height) if first.description.fit != "height" else (
+        height, height * 4 // 3
+    )  # fmt: skip
+    macs, count = gmacs(first, *sides), parameters(first)
+    if bundled.second:
+        second = load_checkpoint(bundled.second.checkpoint)
+        assert second.description.crop
+        each = gmacs(second, *second.description.crop)
+        print(f"{bundled.name}: {macs:.3f} GMACs and {each:.3f} a person")
+        macs, count = macs + PEOPLE * each, count + parameters(second)
+    return {"GMACs": round(macs, 2), "parameters": round(count, 2)}
 
 
 def gmacs(made: Checkpoint, height: int, width: int) -> float:
@@ -77,7 +116,7 @@ def gmacs(made: Checkpoint, height: int, width: int) -> float:
     hooks = [layer.register_forward_hook(count) for layer in layers]
     multiple = made.traits.multiple
     height, width = (-(-side // multiple) * multiple for side in (height, width))
-    found = [torch.zeros(1, made.traits.keypoints, 3)] if made.description.crop else []
+    found = [torch.zeros(1, made.traits.keypoints, 3)] if made.description.prior else []
     with torch.inference_mode():
         made.network.eval()(torch.zeros(1, 3, height, width), *found)
     for hook in hooks:
@@ -85,94 +124,9 @@ def gmacs(made: Checkpoint, height: int, width: int) -> float:
     return total / 1e9
 
 
-def price(networks: dict[str, Checkpoint], person: Checkpoint) -> None:
-    print("\nPrice:")
-    for name, made in networks.items():
-        print(f"  {name:10} {parameters(made):.2f} M parameters, "
-              f"{gmacs(made, 368, 496):.2f} GMACs at 368 x 496")  # fmt: skip
-    print(f"  second look {parameters(person):.2f} M parameters, "
-          f"{gmacs(person, *person.description.crop):.3f} GMACs a person")  # fmt: skip
-
-
 def parameters(made: Checkpoint) -> float:
     """In millions."""
     return sum(value.numel() for value in made.network.parameters()) / 1e6
-
-
-def times(model: Path | None, person: Path | None, ancestor: Path, rounds: int) -> None:
-    """The networks alone in OpenVINO, in turns."""
-    for precision in ("f32", "fast"):
-        for height, width in ((256, 456), (368, 496)):
-            image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
-            jobs = {}
-            for name, path in (("limbwise", model), ("ancestor", ancestor)):
-                runtime = load_pair(path, person=False, precision=precision, threads=1)[0]
-                multiple = runtime.description.multiple
-                fitted = cv2.copyMakeBorder(
-                    image[0], 0, -height % multiple, 0, -width % multiple, cv2.BORDER_CONSTANT
-                )
-                jobs[name] = partial(runtime, fitted[None])
-            crops = load_pair(model, person=person or True, precision=precision, threads=1)[1]
-            for people in (1, 4):
-                jobs[f"second look, {people}"] = partial(crops, *somebody(crops, people))
-            timings = interleaved(jobs, rounds)
-            mine, its = timings["limbwise"], timings["ancestor"]
-            print(f"  OpenVINO {precision}, 1 thread, {height} x {width}: limbwise takes "
-                  f"{mine.least / its.least:.2f} (least), {mine.median / its.median:.2f} "
-                  "(median) of the ancestor's time")  # fmt: skip
-            for people in (1, 4):
-                share = timings[f"second look, {people}"].median / mine.median
-                print(f"    the second look at {people} people: {share:.2f} of limbwise's")
-
-
-def somebody(crops: Runtime, people: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of the second look."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (people, *crops.description.crop, 3), np.uint8)
-    return images, np.zeros((people, len(crops.description.skeleton.keypoints), 3), np.float32)
-
-
-def accuracy(
-    model: Path | None, person: Path | None, val: Path, networks: tuple[Checkpoint, Checkpoint]
-) -> list[dict[str, Any]]:
-    """AP by input height, with and without the second look; the detections with it at 368."""
-    labels = read_labels(val / "annotations.json")
-    ids = [entry["id"] for entry in labels["images"]]
-    runtime, again = load_pair(model, person=person or True, precision="f32")
-    first, second = networks
-    each = gmacs(second, *second.description.crop)
-    print(f"\nAP on {len(ids)} pictures, single scale, no flip, f32 (interval: 90 % bootstrap):")
-    kept: list[dict[str, Any]] = []
-    people = 0.0
-    for height, looks in product(HEIGHTS, (1, 2)):
-        found, detections = evaluate(
-            runtime, val / "annotations.json", val / "images", height=height,
-            person=again if looks == 2 else None,
-        )  # fmt: skip
-        cost = gmacs(first, height, height * 4 // 3)
-        if looks == 1:
-            people = len(detections) / len(ids)
-        cost += each * people * (looks - 1)
-        low, high = interval(labels, detections, ids)
-        figures = "  ".join(
-            f"{key} {found[key] * 100:5.1f}" for key in ("AP", "AP50", "APM", "APL")
-        )
-        within = "" if cost <= BUDGET else f" (over {BUDGET:g})"
-        print(f"  height {height}, {looks} looks  {figures}  interval {low:.1f} to {high:.1f}, "
-              f"{cost:.2f} GMACs at 4:3, {people:.1f} people found{within}")  # fmt: skip
-        kept = detections if (height, looks) == (368, 2) else kept
-    return kept
-
-
-def as_fast(val: Path) -> None:
-    """AP of the files that `fast` runs where the CPU computes int8."""
-    runtime, person = load_pair(precision="int8")
-    for height, looks in product((256, 368, 544), (1, 2)):
-        found, _ = evaluate(
-            runtime, val / "annotations.json", val / "images", height=height,
-            person=person if looks == 2 else None,
-        )  # fmt: skip
-        print(f"  {runtime.label}, height {height}, {looks} looks  AP {found['AP'] * 100:5.1f}")
 
 
 def interval(
@@ -230,41 +184,6 @@ def panel(entry: dict[str, Any], truth: list[Pose], found: list[Pose]) -> np.nda
     shown = [pose for pose in found if pose.score >= 0.15]
     both = [draw(grey, truth), draw(grey, shown)]
     return np.vstack([cv2.resize(one, (320, 240), interpolation=cv2.INTER_AREA) for one in both])
-
-
-def curve(logs: list[Path], width: int = 640, height: int = 320) -> str:
-    """The heatmaps' loss, and AP on held-out pictures, by step, as SVG; runs one after another."""
-    lines: list[dict[str, float]] = []
-    for log in logs:
-        before = max((line["step"] for line in lines), default=0)
-        run = [json.loads(line) for line in log.read_text().splitlines()]
-        lines += [line | {"step": line["step"] + before} for line in run]
-    lines.sort(key=lambda line: line["step"])
-    loss = [(line["step"], line["heatmaps"]) for line in lines if "heatmaps" in line]
-    ap = [(line["step"], line["AP"] * 100) for line in lines if "AP" in line]
-    last = max(step for step, _ in loss)
-    top = {"loss": 2.0, "AP": 40.0}
-
-    def path(points: list[tuple[float, float]], name: str, colour: str) -> str:
-        xy = " ".join(
-            f"{40 + (width - 80) * step / last:.1f},"
-            f"{height - 30 - (height - 50) * min(value / top[name], 1):.1f}"
-            for step, value in points
-        )
-        return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{xy}"/>'
-
-    def text(x: float, y: float, words: str, colour: str = "#888") -> str:
-        return f'<text x="{x}" y="{y}" fill="{colour}" font-size="12">{words}</text>'
-
-    marks = [text(4, height - 30, "0"), text(4, 24, f"{top['loss']:g}", "#4477aa"),
-             text(width - 34, 24, f"{top['AP']:g}", "#cc6677"),
-             text(width - 90, height - 8, f"step {last:,.0f}"),
-             text(60, 24, "loss", "#4477aa"), text(100, 24, "AP held out", "#cc6677")]  # fmt: skip
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'font-family="sans-serif">{path(loss, "loss", "#4477aa")}{path(ap, "AP", "#cc6677")}'
-        f"{''.join(marks)}</svg>\n"
-    )
 
 
 if __name__ == "__main__":

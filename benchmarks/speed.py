@@ -1,8 +1,12 @@
 """How fast: pipelines side by side, the decoder against the ancestor's, networks by runtime.
 
     python benchmarks/speed.py [--shared ../shared] [--rounds 50] [--pictures 30] [--peer X.xml ...]
+    python benchmarks/speed.py --pairs [--yolo yolo26n-pose.onnx]
 
-A peer is a network of anybody's as OpenVINO reads it, timed without its decoder.
+A peer is a network of anybody's as OpenVINO reads it, timed without its decoder. `--pairs` times
+the bundled models alone: a frame of 480 x 640 with four people, and one of twenty, to poses, beside
+YOLO26n-pose's network, which Ultralytics (AGPL, not a part of this) builds from its YAML with random
+weights and exports for inputs of 480 x 640.
 
 Everything that is compared is timed in one process, in turns, so that a noisy moment hits all of
 it alike; what counts is the ratio.
@@ -11,6 +15,7 @@ it alike; what counts is the ratio.
 import argparse
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -18,7 +23,7 @@ import numpy as np
 import torch
 from ancestor import people as ancestor_people
 
-from limbwise.bench import Timing, interleaved, machine, settle
+from limbwise.bench import Timing, interleaved, machine, settle, stages
 from limbwise.decode import decode
 from limbwise.estimator import SAMPLE, Estimator, load
 from limbwise.fields import Fields
@@ -35,7 +40,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--pictures", type=int, default=30)
     parser.add_argument("--peer", type=Path, action="append", default=[])
+    parser.add_argument("--pairs", action="store_true", help="the bundled models only")
+    parser.add_argument("--yolo", type=Path, help="YOLO26n-pose as .onnx or .xml")
     flags = parser.parse_args()
+    if flags.pairs:
+        print(machine())
+        for threads in (2, 1):
+            bundled(threads, flags.rounds, flags.yolo)
+        return
     reference = flags.shared / "reference"
     print(machine())
     for height, width in ((256, 456), (368, 656)):
@@ -46,6 +58,40 @@ def main() -> None:
     decoders(foreign, [read_picture(path) for path in pictures])
     crowd(foreign)
     networks(reference, flags.rounds)
+
+
+def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
+    """A frame to poses by each bundled model, its parts, and a crowd, in turns."""
+    four, twenty = crowd_of(2, 2), crowd_of(4, 5)
+    jobs: dict[str, Callable[[], object]] = {}
+    if yolo:
+        jobs["YOLO26n-pose, network alone, f32"] = peer_network(yolo, (480, 640), threads, "f32")
+    for name, precision in product(("accurate", "fast", "one-stage"), ("f32", "fast")):
+        way = load(name, threads=threads, precision=precision)
+        settle(way, four)
+        said = " + ".join(each.label for each in (way.runtime, way.person) if each)
+        label = f"{name}, {precision}"
+        print(f"{label}: {said}, {len(way(four))} and {len(way(twenty))} people")
+        jobs[f"{label}, four"] = partial(way, four)
+        if precision == "fast" and way.person:
+            jobs[f"{label}, twenty"] = partial(way, twenty)
+            parts = stages(way, four).items()
+            jobs |= {
+                f"  {name}: {part}": job for part, job in parts if part not in ("draw", "whole")
+            }
+    timings = interleaved(jobs, rounds)
+    base = next(iter(timings.values()))
+    print(f"\nA frame of 480 x 640 to poses, {threads} threads, {rounds} rounds:")
+    for name, timing in timings.items():
+        print(f"  {name:36} {show(timing)}, {timing.least / base.least:.2f} (least), "
+              f"{timing.median / base.median:.2f} (median) of the first")  # fmt: skip
+
+
+def crowd_of(rows: int, columns: int) -> np.ndarray:
+    """(480, 640, 3): one of the sample's people many times, side by side."""
+    person = read_picture(SAMPLE)[:, 480:]
+    small = cv2.resize(person, (640 // columns, 480 // rows), interpolation=cv2.INTER_AREA)
+    return np.tile(small, (rows, columns, 1))
 
 
 def pipelines(
@@ -63,14 +109,16 @@ def pipelines(
     ways = {
         "ancestor, OpenVINO f32": load(omz.with_suffix(".onnx"), precision="f32", threads=threads),
         "ancestor, OpenVINO int8": load(omz / f"{omz.name}.xml", threads=threads),
-        "limbwise, one look, f32": load(precision="f32", threads=threads, person=False),
-        "limbwise, one look, fast": load(threads=threads, person=False),
-        "limbwise, two looks, f32": load(precision="f32", threads=threads),
-        "limbwise, two looks, fast": load(threads=threads),
+        "limbwise, one stage, f32": load("one-stage", precision="f32", threads=threads),
+        "limbwise, one stage, fast": load("one-stage", threads=threads),
+        "limbwise, accurate, f32": load(precision="f32", threads=threads),
+        "limbwise, accurate, fast": load(threads=threads),
+        "limbwise, fast, fast": load("fast", threads=threads),
     }
     jobs: dict[str, Callable[[], object]] = {"ancestor, PyTorch, its decoder x4": as_the_demo}
     for name, way in ways.items():
-        way.height = size[0]
+        if way.runtime.description.fit == "height":
+            way.height = size[0]
         settle(way, frame)
         jobs[f"{name} ({way.runtime.label})"] = partial(way, frame)
     jobs["ancestor's network alone, OpenVINO f32"] = partial(
@@ -86,7 +134,9 @@ def pipelines(
         print(f"  {name:44} {show(timing)}, the first takes {ratio:5.1f} times as long")
 
 
-def peer_network(path: Path, size: tuple[int, int], threads: int) -> Callable[[], object]:
+def peer_network(
+    path: Path, size: tuple[int, int], threads: int, precision: str | None = None
+) -> Callable[[], object]:
     """One pass of a network with inputs (1, 3, H, W), both sides up to multiples of 32."""
     import openvino as ov
 
@@ -96,6 +146,8 @@ def peer_network(path: Path, size: tuple[int, int], threads: int) -> Callable[[]
     network.reshape(shape)
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
                "ENABLE_CPU_PINNING": False}  # fmt: skip
+    if precision:
+        options["INFERENCE_PRECISION_HINT"] = precision
     request = core.compile_model(network, "CPU", options).create_infer_request()
     return partial(request.infer, [np.zeros(shape, np.float32)])
 

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("held", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, help="without: no int8")
     parser.add_argument("--first", type=Path, default=MODELS / "limbwise-detector.onnx")
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--height", type=int)
@@ -58,6 +58,8 @@ def bundle(flags: argparse.Namespace) -> None:
     made = checkpoints.load(flags.checkpoint)
     if made.description.crop and made.description.skeleton.keypoints == BODY.keypoints:
         made = without_neck(made)
+    if made.description.name == "limbwise-detector":
+        made = without_idle_attention(made)
     out = flags.out / f"{flags.stem}.safetensors"
     checkpoints.save(made, out, half=True)
     if not made.description.crop and made.description.skeleton.keypoints:
@@ -65,6 +67,17 @@ def bundle(flags: argparse.Namespace) -> None:
     plain = out.with_suffix(".onnx")
     export(out, plain, flags.height, fp16=True)
     first = runtimes.openvino(flags.first) if made.description.crop else None
+    if flags.calibration:
+        quantised_too(out, plain, first, flags)
+    else:
+        print(f"held out: AP {held_out(runtimes.openvino(plain), first, flags):.2f}")
+    if not made.options.get("norm", True):
+        checkpoints.load(plain)  # BadInput unless it holds all weights
+        out.unlink()
+
+
+def quantised_too(out: Path, plain: Path, first: Runtime | None, flags: argparse.Namespace) -> None:
+    """Writes int8 if it loses little enough."""
     quantised = out.with_name(f"{out.stem}-int8.xml")
     quantise(out, quantised, flags.calibration, first=first, height=flags.height, max_drop=100)
     before, after = (held_out(runtimes.openvino(file), first, flags) for file in (plain, quantised))
@@ -73,9 +86,6 @@ def bundle(flags: argparse.Namespace) -> None:
         for file in (quantised, quantised.with_suffix(".bin")):
             file.unlink()
         print(f"{quantised.name} is left out")
-    if not made.options.get("norm", True):
-        checkpoints.load(plain)  # BadInput unless it holds all weights
-        out.unlink()
 
 
 def without_neck(made: Checkpoint) -> Checkpoint:
@@ -89,6 +99,17 @@ def without_neck(made: Checkpoint) -> Checkpoint:
     fewer.network.load_state_dict(state)
     skeleton = fewer.description.skeleton
     return replace(fewer, description=replace(made.description, skeleton=skeleton))
+
+
+def without_idle_attention(made: Checkpoint) -> Checkpoint:
+    """The published weights' attention at stride 8 is 1 everywhere, so that no gradient reaches it
+    and it says nothing: it is left out."""
+    options = made.options | {"attention": [True, False, True, True]}
+    fewer = build(made.description.name, made.description.skeleton, **options)
+    kept = fewer.network.state_dict().keys()
+    state = made.network.state_dict()
+    fewer.network.load_state_dict({name: state[name] for name in kept})
+    return replace(fewer, description=made.description)
 
 
 def held_out(runtime: Runtime, first: Runtime | None, flags: argparse.Namespace) -> float:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from conftest import drawn, standing
-from limbwise.bench import HEIGHTS, Row, Timing, chart, height_for, interleaved, side_by_side
+from limbwise.bench import Row, Timing, chart, interleaved, side_by_side
 from limbwise.cli import exit_code
 from limbwise.description import ANCESTOR
-from limbwise.estimator import Estimator
 from limbwise.runtime import Runtime
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
@@ -27,19 +26,6 @@ def slow(ms_per_row: float) -> Runtime:
         return fields.heatmaps[None], fields.limbs.reshape(1, 38, *fields.limbs.shape[2:])
 
     return Runtime(ANCESTOR, "slow", run)
-
-
-@pytest.mark.parametrize("fps", [10, 20])
-def test_the_largest_height_that_keeps_the_rate_is_taken(fps: float) -> None:
-    height, taken = height_for(Estimator(slow(0.125)), IMAGE, fps, seconds=60)
-    assert taken <= 800 / fps
-    higher = HEIGHTS[HEIGHTS.index(height) + 1 :]
-    assert not higher or higher[0] * 0.125 + 10 > 800 / fps
-
-
-def test_a_machine_too_slow_for_any_gets_the_least() -> None:
-    height, taken = height_for(Estimator(slow(0.25)), IMAGE, 1000)
-    assert (height, taken > 0) == (HEIGHTS[0], True)
 
 
 def test_each_job_is_timed_as_often_and_the_least_is_the_least() -> None:

@@ -59,7 +59,10 @@ def test_nothing_of_the_exporting_machine_is_in_the_file(checkpoint, tmp_path) -
     content = (tmp_path / "a.onnx").read_bytes()
     assert str(tmp_path).encode() not in content
     assert b".py" not in content
-    assert {entry.key for entry in onnx.load(tmp_path / "a.onnx").metadata_props} == {"limbwise"}
+    assert {entry.key for entry in onnx.load(tmp_path / "a.onnx").metadata_props} == {
+        "limbwise",
+        "limbwise-options",
+    }
 
 
 @pytest.fixture

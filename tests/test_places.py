@@ -10,13 +10,15 @@ import PIL.Image
 import pytest
 
 from limbwise import cli, cli_bench, cli_train
+from limbwise.catalogue import CATALOGUE, SAMPLE
 from limbwise.cli import exit_code
 from limbwise.errors import BadInput
-from limbwise.estimator import BUNDLED, SAMPLE
 from limbwise.outputs import chosen_format
 from limbwise.places import check_places
 from limbwise.recorder import Recorder
 from limbwise.writers import open_writer
+
+BUNDLED = CATALOGUE["one-stage"].first.plain
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs links")
 

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, standing
+from limbwise.catalogue import CATALOGUE, SAMPLE
 from limbwise.cli import exit_code
 from limbwise.decode import tops
 from limbwise.description import ANCESTOR, Description
 from limbwise.errors import BadInput
-from limbwise.estimator import BUNDLED, SAMPLE, Estimator, load
+from limbwise.estimator import Estimator, load
 from limbwise.pipeline import flow
 from limbwise.pose import Pose
 from limbwise.refine import crop_view, distinct, expected_oks, refine
@@ -22,6 +23,7 @@ from limbwise.train.checkpoint import build, save
 from limbwise.video import Frame
 from limbwise.view import View, cut
 
+ONE_STAGE = CATALOGUE["one-stage"].first.plain
 LIGHTS = Skeleton(("blue", "green", "red"), (), (0.1, 0.1, 0.1))
 SIZE = 128, 96
 
@@ -253,7 +255,10 @@ def test_contradictions_and_wrong_files_are_one_line(tmp_path, capsys) -> None:
     for args, text in (
         (["--person-model", str(model), "--no-refine"], "contradict each other"),
         (["--model", str(model)], "looks at one person, not at pictures"),
-        (["--person-model", str(BUNDLED)], "looks at whole pictures, not at crops"),
+        (
+            ["--person-model", str(CATALOGUE["one-stage"].first.plain)],
+            "looks at whole pictures, not at crops",
+        ),
         (["--person-model", str(tmp_path / "none.onnx")], "none.onnx does not exist"),
     ):
         assert exit_code(["run", str(SAMPLE), *args]) == 2

@@ -151,7 +151,13 @@ def test_a_checkpoint_with_some_of_the_limbs_keeps_them(tmp_path) -> None:
 def test_more_stages_begin_afresh_and_the_others_go_on(tmp_path) -> None:
     save(build("lightweight-openpose", BODY), tmp_path / "a.safetensors")
     old = load(tmp_path / "a.safetensors").network.state_dict()
-    made = begin("", str(tmp_path / "a.safetensors"), TRAINED, 64, {"refinement_stages": 2})
+    made = begin(
+        "lightweight-openpose",
+        str(tmp_path / "a.safetensors"),
+        TRAINED,
+        64,
+        {"refinement_stages": 2},
+    )
     new = made.network.state_dict()
     assert all(torch.equal(new[key], old[key]) for key in old)
     assert any(key.startswith("refinement_stages.1.") for key in set(new) - set(old))

@@ -8,10 +8,11 @@ import onnx
 import pytest
 
 from conftest import REFERENCE, needs_reference
-from limbwise import runtime
+from limbwise import estimator, runtime
+from limbwise.catalogue import CATALOGUE
 from limbwise.description import Description
 from limbwise.errors import BadInput
-from limbwise.estimator import SAMPLE, load, model_file
+from limbwise.estimator import load, load_pair, stages
 from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY
 from limbwise.train.convert import to_openvino
@@ -155,44 +156,52 @@ def test_a_damaged_description_is_an_error_at_load(checkpoint, tmp_path) -> None
 
 def test_a_runtime_that_cannot_take_the_file_says_which_can(files, checkpoint) -> None:
     assert "needs an .onnx file" in refused(files["own.xml"], runtime="onnx")
-    assert "needs .safetensors or .pth" in refused(files["own.onnx"], runtime="torch")
+    assert "cannot be trained on" in refused(files["own.onnx"], runtime="torch")
     assert "choose openvino, onnx or torch" in refused(checkpoint, runtime="tpu")
     assert "choose fast, int8, bf16 or f32" in refused(checkpoint, precision="f8")
     assert "f32 only" in refused(checkpoint, runtime="onnx", precision="bf16")
-
-
-@pytest.mark.parametrize(
-    ("capable", "quantised", "best"),
-    [
-        (["FP32", "INT8", "BF16"], True, "int8"),
-        (["FP32", "INT8", "BF16"], False, "bf16"),
-        (["FP32", "INT8"], True, "int8"),
-        (["FP32", "INT8"], False, "f32"),
-        (["FP32"], True, "f32"),
-    ],
-)
-def test_the_best_precision_is_what_cpu_and_file_allow(capable, quantised, best) -> None:
-    assert runtime.best_precision(capable, quantised) == best
 
 
 def test_int8_is_asked_of_a_quantised_file_only(checkpoint) -> None:
     assert "is not an int8 model: limbwise export --int8" in refused(checkpoint, precision="int8")
 
 
-def test_each_runtime_and_precision_takes_its_file_of_the_bundled_model(monkeypatch) -> None:
-    for name in ("BUNDLED", "BUNDLED_INT8", "BUNDLED_CHECKPOINT"):
-        monkeypatch.setattr(f"limbwise.estimator.{name}", SAMPLE.with_name(name))
-    monkeypatch.setattr("pathlib.Path.is_file", lambda path: True)
-    monkeypatch.setattr("limbwise.runtime.is_checkpoint", lambda path: True)
-    asked = [("openvino", "int8"), ("openvino", "f32"), ("onnx", "fast"), ("torch", "fast")]
-    files = [model_file(None, *each).name for each in asked]
-    assert files == ["BUNDLED_INT8", "BUNDLED", "BUNDLED", "BUNDLED_CHECKPOINT"]
-    for capable, name in ((["FP32", "INT8"], "BUNDLED_INT8"), (["FP32"], "BUNDLED")):
-        monkeypatch.setattr(runtime, "capabilities", lambda capable=capable: capable)
-        assert model_file(None).name == name
+def test_each_runtime_and_precision_takes_its_file_of_a_bundled_model(monkeypatch) -> None:
+    taken: list[tuple[str, ...]] = []
+    for name in ("openvino", "onnx", "torch"):
+        monkeypatch.setattr(runtime, name, lambda path, *how, n=name: taken.append((n, path.name)))
+    monkeypatch.setattr(estimator, "fastest", lambda ways, threads: ways[-1])
+    monkeypatch.setattr("limbwise.precision.capabilities", lambda: ["FP32", "INT8"])
+    there = (".onnx", ".xml")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: path.suffix in there)
+    for how in (("openvino", "f32"), ("openvino", "fast"), ("onnx", "fast"), ("torch", "fast")):
+        load_pair("accurate", runtime=how[0], precision=how[1])
+    assert taken == [
+        ("openvino", "limbwise-detector.onnx"), ("openvino", "limbwise-pose.onnx"),
+        ("openvino", "limbwise-detector-int8.xml"), ("openvino", "limbwise-pose-int8.xml"),
+        ("onnx", "limbwise-detector.onnx"), ("onnx", "limbwise-pose.onnx"),
+        ("torch", "limbwise-detector.onnx"), ("torch", "limbwise-pose.onnx"),
+    ]  # fmt: skip
 
 
-def test_without_a_bundled_model_one_must_be_named(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("limbwise.estimator.BUNDLED", tmp_path / "none.onnx")
-    with pytest.raises(BadInput, match="name a model file"):
-        load()
+def test_names_of_models_mean_pairs_and_one_stage_does_without() -> None:
+    pairs = {name: (each.first, each.second) for name, each in CATALOGUE.items()}
+    assert stages(None) == stages("accurate") == pairs["accurate"]
+    assert stages("fast") == pairs["fast"]
+    assert stages("fast")[0] == stages("accurate")[0]
+    assert stages(None, False) == stages("one-stage") == pairs["one-stage"]
+    assert pairs["one-stage"][1] is None
+    assert stages("one-stage", True) == (pairs["one-stage"][0], pairs["accurate"][1])
+    for asked, line in (
+        (("fast", False), "needs its second stage: --model one-stage"),
+        (("quick", None), "quick does not exist; bundled are accurate, fast, one-stage"),
+    ):
+        with pytest.raises(BadInput, match=line):
+            stages(*asked)
+
+
+def test_a_file_of_a_models_name_is_that_file(tmp_path, monkeypatch, checkpoint) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fast").write_bytes(b"")
+    with pytest.raises(BadInput, match="fast is not a model file"):
+        stages("fast")

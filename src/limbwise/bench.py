@@ -233,22 +233,6 @@ def chart(rows: Sequence[Row], width: int = 900) -> Image:
     return picture
 
 
-def height_for(
-    estimate: Estimator, image: Image, fps: float, seconds: float = 2.0, share: float = 0.8
-) -> tuple[int, float]:
-    """The largest input height at which an image takes at most `share` of a frame's time, and the
-    milliseconds it takes; the least height if none does. Measures for about `seconds`."""
-    end, chosen = time.perf_counter() + seconds, (HEIGHTS[0], 0.0)
-    for height in HEIGHTS:
-        tried = Estimator(estimate.runtime, person=estimate.person, height=height)
-        taken = interleaved({"": partial(tried, image)}, 4)[""].least
-        if height == HEIGHTS[0] or taken <= 1000 * share / fps:
-            chosen = height, taken
-        if taken > 1000 * share / fps or time.perf_counter() > end:
-            break
-    return chosen
-
-
 def crowds(
     estimate: Estimator, image: Image, copies: Iterable[int], rounds: int
 ) -> dict[int, Timing]:

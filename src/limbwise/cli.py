@@ -14,6 +14,7 @@ import typer
 
 from . import __version__
 from .atomic import check_writable, is_stdout, write_json
+from .catalogue import CATALOGUE
 from .cli_bench import bench, models
 from .cli_options import (
     PLACE,
@@ -40,6 +41,7 @@ from .errors import BadInput
 from .estimator import MIN_SCORE, Estimator, load, load_pair
 from .interrupts import listen
 from .outputs import Outputs, chosen_format
+from .pace import Paced, described
 from .pipeline import Stats, flow
 from .places import check_places
 from .pose import Pose
@@ -111,7 +113,7 @@ def run(
             "--fps",
             min=0.1,
             callback=finite,
-            help="Largest --size that keeps this rate here; measured.",
+            help="The best model and --size that keep this rate here; measured, and held.",
         ),
     ] = None,
     stats: Annotated[
@@ -145,8 +147,10 @@ def run(
             precision=precision.value, threads=threads, height=size, max_people=max_people,
             min_score=min_score,
         )  # fmt: skip
+        way: Estimator | Paced = estimate
         if fps:
-            _choose_height(estimate, fps)
+            default = model is None and size is None and refine is None and not person_model
+            way = _paced(estimate, fps, list(CATALOGUE) if default else [])
         bad = stack.enter_context(Reports())
         frames_ = frames(sources if len(sources) > 1 else sources[0], on_bad=bad, patience=patience)
         quiet = is_stdout(json_path or "") and stdout_is_terminal()
@@ -156,7 +160,7 @@ def run(
         taken = Stats()
         if stats:
             stack.callback(lambda: stderr.print(str(taken), highlight=False, soft_wrap=True))
-        seen = stack.enter_context(closing(flow(frames_, estimate, live=live, stats=taken)))
+        seen = stack.enter_context(closing(flow(frames_, way, live=live, stats=taken)))
         for frame, poses in progress(seen, total, "frames", quiet):
             if not outputs(frame, follow(frame, poses)):
                 break
@@ -170,16 +174,23 @@ def _writes(save: Path | None, json_path: str | None, form: str) -> dict[str, st
     return {"--save": save, "--json": None if shared else json_path}
 
 
-def _choose_height(estimate: Estimator, fps: float) -> None:
-    from .bench import height_for
+def _paced(estimate: Estimator, fps: float, models: list[str]) -> Paced:
+    """The estimator at smaller and smaller sizes, or the bundled `models` one after another."""
+    from .bench import HEIGHTS
     from .estimator import SAMPLE
     from .picture import read_picture
 
-    estimate.height, taken = height_for(estimate, read_picture(SAMPLE), fps)
-    stderr.print(
-        f"limbwise: --fps {fps:g}: input height {estimate.height}, {taken:.1f} ms a frame",
-        highlight=False,
-    )
+    def tell(text: str) -> None:
+        stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True)
+
+    loaded = estimate.made_by or {}
+    rungs = [estimate, *(load(**{**loaded, "model": name}) for name in models[1:])]
+    last = rungs[-1]
+    rungs += [last.at(height) for height in reversed(HEIGHTS) if height < last.height]
+    paced = Paced(rungs, fps, tell)
+    taken = paced.start(read_picture(SAMPLE))
+    tell(f"--fps {fps:g}: {described(paced.estimate)}, {taken:.1f} ms a frame")
+    return paced
 
 
 def _follower(smooth: bool) -> Callable[[Frame, list[Pose]], list[Pose]]:

@@ -1,5 +1,6 @@
 """The whole way of a picture: fit, run, decode, back to the picture's own pixels, look again."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .view import Image, View, fit
 
 __all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
-MIN_BOX = 0.15  # score of a box that is looked into
+MIN_BOX = 0.3  # score of a box that is looked into
 MIN_SCORE = 0.15  # of people who are shown: by Python, the commands, the server and its page
 
 
@@ -110,6 +111,12 @@ class Estimator:
         if self.person is not None:
             found = refine(image, found, self.person)
         return found[: self.max_people]
+
+    def at(self, height: int) -> "Estimator":
+        """The same networks at another input height."""
+        other = copy.copy(self)
+        other.height = height
+        return other
 
     def boxes(self, said: Fields, view: View, image: Image) -> Boxes:
         """People's boxes (P, 5) in the image, within it, best first; of a model that finds some."""

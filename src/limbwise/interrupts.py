@@ -46,8 +46,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     for other in SIGNALS:
         if other != signal.SIGINT:
-            signal.signal(other, signal.SIG_IGN)
+            # Not SIG_IGN: Python prints a traceback where a signal came a moment before.
+            signal.signal(other, _passed_over)
     raise Stopped(number)
+
+
+def _passed_over(number: int, frame: FrameType | None) -> None:
+    """A signal that changes nothing."""
 
 
 @contextmanager

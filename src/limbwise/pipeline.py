@@ -11,11 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from .estimator import Estimator
+from .pace import Paced
 from .pose import Pose
 from .video import Frame
 
@@ -51,7 +52,7 @@ class Stats:
 
 def flow(
     frames: Iterable[Frame],
-    estimate: Estimator,
+    estimate: "Estimator | Paced",
     *,
     live: bool = False,
     stats: Stats | None = None,
@@ -65,11 +66,13 @@ def flow(
     def dropped() -> None:
         stats.dropped += 1
 
+    look: Callable[..., tuple[Any, ...]] = estimate.look
+    read: Callable[..., list[Pose]] = estimate.read
     arrived = in_thread(((monotonic(), frame) for frame in frames), dropped if live else None)
-    looked = in_thread((time, frame, estimate.look(frame.image)) for time, frame in arrived)
+    looked = in_thread((time, frame, look(frame.image)) for time, frame in arrived)
     with closing(looked):
         for time, frame, seen in looked:
-            poses = estimate.read(*seen, frame.image)
+            poses = read(*seen, frame.image)
             stats.add(time)
             yield frame, poses
 

@@ -97,9 +97,9 @@ def poses_in_boxes(
     first, each person once.
 
     A keypoint is found at the highest place of its heatmap if that is `least` high, in the image,
-    and not far outside the box. A person's score is the mean confidence of the sure keypoints times
-    the root of the box's score. Of two poses more alike than `same` (OKS) the better is kept. With
-    `flip` heatmaps are means with those of the mirrored crop.
+    and not far outside the box. A person's score is the square of the sure keypoints' mean
+    confidence times the box's score. Of two poses more alike than `same` (OKS) the better is kept.
+    With `flip` heatmaps are means with those of the mirrored crop.
     """
     its = runtime.description
     if its.crop is None or its.prior:
@@ -128,7 +128,7 @@ def _pose(
     skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, least: float, edges: Floats
 ) -> Pose:
     sure = confidence[confidence > _SURE]
-    score = float(sure.mean() * np.sqrt(box[4])) if len(sure) else 0.0
+    score = float(sure.mean() ** 2 * box[4]) if len(sure) else 0.0
     reach = _OUTSIDE * (box[2:4] - box[:2]).max()
     low, high = np.maximum(box[:2] - reach, -0.5), np.minimum(box[2:4] + reach, edges)
     inside = ((xy >= low) & (xy <= high)).all(axis=1)

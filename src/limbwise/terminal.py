@@ -62,9 +62,10 @@ def failing_in_one_line() -> Iterator[None]:
 
 
 def _of_system(error: OSError) -> str:
-    """Without its number, and with the beginning of a name that is too long."""
-    reason = error.strerror or str(error)
-    return f"{str(error.filename)[:80]}: {reason}" if error.filename else reason
+    """Without its number, and of a name that is too long both ends."""
+    reason, name = error.strerror or str(error), str(error.filename or "")
+    name = f"{name[:80]}...{name[-40:]}" if len(name) > 200 else name
+    return f"{name}: {reason}" if name else reason
 
 
 def stdout_is_terminal() -> bool:

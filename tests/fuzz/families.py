@@ -10,7 +10,9 @@ from random import Random
 
 import ingredients as of
 
-from limbwise.estimator import BUNDLED_PERSON, SAMPLE
+from limbwise.catalogue import CATALOGUE, SAMPLE
+
+POSE = CATALOGUE["fast"].second.plain  # a second stage
 
 SMALL = ["--size", "64", "--no-refine"]
 
@@ -130,7 +132,7 @@ def options(random: Random, folder: Path) -> Case:
 def outputs(random: Random, folder: Path) -> Case:
     name = small_picture(folder)
     (folder / "labels.json").write_text(json.dumps(of.labels(random, name)))
-    shutil.copy(BUNDLED_PERSON, folder / "person.onnx")
+    shutil.copy(POSE, folder / "person.onnx")
     (folder / "old.json").write_text("old")
     (folder / "folder").mkdir()
     labelled = ["labels.json", name]
@@ -172,7 +174,7 @@ def _place(random: Random, folder: Path, option: str) -> str:
             link.symlink_to("real.json")
         case "device" if hasattr(os, "geteuid") and os.geteuid() == 0:
             os.mknod(link, 0o20600, os.makedev(1, 7))
-    names = {"input": source, "spelt": f"folder/../{source}", "bundled": str(BUNDLED_PERSON),
+    names = {"input": source, "spelt": f"folder/../{source}", "bundled": str(POSE),
              "gone": f"gone/a{ending}", "old": "old.json", "new": f"new{ending}", "-": "-", "": "",
              "null": "/dev/null", "folder": "folder", "long": "l" * 245 + ending,
              "device": link.name if link.exists() else "/dev/full",

@@ -20,8 +20,8 @@ import pytest
 from families import FAMILIES, Case, environment, labels
 
 from limbwise import runtime
+from limbwise.catalogue import MODELS
 from limbwise.cli import exit_code
-from limbwise.estimator import MODELS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a shell, links and devices")
 ALL = os.environ.get("LIMBWISE_FUZZ") == "all"

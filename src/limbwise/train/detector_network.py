@@ -105,7 +105,9 @@ class Pooled(nn.Module):
 class Backbone(nn.Module):
     """(N, 3, H, W) to features at strides 8, 16 and 32; `widths` are their channels."""
 
-    def __init__(self, width: float, depth: float, norm: bool) -> None:
+    def __init__(
+        self, width: float, depth: float, norm: bool, attention: Sequence[bool] = (True,) * 4
+    ) -> None:
         super().__init__()
         outputs = [round(channels * width) for channels, _ in _STAGES]
         first = outputs[0] // 2
@@ -123,7 +125,7 @@ class Backbone(nn.Module):
                 nn.Sequential(
                     separable(inputs, channels, 3, 2, norm=norm),
                     *([Pooled(channels, norm)] if last else []),
-                    CrossStage(channels, channels, blocks, not last, True, norm),
+                    CrossStage(channels, channels, blocks, not last, attention[number], norm),
                 )
             )
 
@@ -216,6 +218,7 @@ class DetectorNetwork(nn.Module):
 
     `width` and `depth` multiply channels and blocks: 1/4 and 1/3 are RTMDet-nano. Without `norm`
     the convolutions have biases and no batch norm, as published weights have it folded in.
+    `attention`: in which of the backbone's four stages channels are weighed.
     """
 
     stride = 8
@@ -234,10 +237,11 @@ class DetectorNetwork(nn.Module):
     fit = "side"
 
     def __init__(
-        self, width: float = 0.25, depth: float = 1 / 3, channels: int = 64, norm: bool = True
-    ) -> None:
+        self, width: float = 0.25, depth: float = 1 / 3, channels: int = 64, norm: bool = True,
+        attention: Sequence[bool] = (True, True, True, True),
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.trunk = Backbone(width, depth, norm)
+        self.trunk = Backbone(width, depth, norm, attention)
         self.neck = Neck(self.trunk.widths, channels, max(round(3 * depth), 1), norm)
         self.heads = nn.ModuleList(Head(channels, stride, norm) for stride in STRIDES)
 

@@ -52,8 +52,8 @@ def evaluate(
 
     With `person` everybody found is looked at again (refine.py). A runtime that itself looks at one
     person only is told where the labelled people are. `height` is the input height in pixels,
-    `options` go to `decode`. BadInput if pycocotools, a key of the label file or a picture is
-    missing.
+    `options` go to `decode`; `min_box` as in `Estimator`. BadInput if pycocotools, a key of the
+    label file or a picture is missing.
     """
     labels = read_labels(annotations)
     pictures = labels["images"][:limit]
@@ -91,8 +91,9 @@ def _finder(
         )
     if its.boxes and person is not None:
         estimate_all = Estimator(
-            runtime, person=person, height=height, min_box=LEAST_BOX, flip=flip, min_score=0
-        )
+            runtime, person=person, height=height, flip=flip, min_score=0,
+            min_box=options.get("min_box", LEAST_BOX),
+        )  # fmt: skip
         return lambda image, n: estimate_all(image)
     if person is not None:
         check_pair(its, person.description)
