@@ -1,7 +1,7 @@
 """A network compiled by OpenVINO, for any number of threads that ask it at once.
 
 Three kinds of inputs want three ways. Crops of one person have one size, and there are several at a
-time: each goes through alone, in as many streams of one thread as there are threads, since two
+time: they go through in pairs, in as many streams of one thread as there are threads, since two
 threads of one stream gain little on so small a network (docs/log.md). Inputs whose longer side is
 fixed have a dozen sizes: each is compiled when it first comes. Inputs of any size go through a
 graph for any size, and one that stays for a second gets a graph of its own.
@@ -32,77 +32,94 @@ class Requests:
 
     def __init__(self, compiled: Any, chosen: tuple[int, ...], count: int = 1) -> None:
         self._outputs = [compiled.outputs[place] for place in chosen]
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(count):
-            self._idle.put(compiled.create_infer_request())
+            self.idle.put(compiled.create_infer_request())
 
     def __call__(self, *inputs: NDArray[Any]) -> Maps:
-        request = self._idle.get()
+        request = self.idle.get()
         try:
             request.infer(list(inputs), share_inputs=True)
-            return self._said(request)
+            return self.said(request)
         finally:
-            self._idle.put(request)
+            self.idle.put(request)
 
-    def one_by_one(self, *inputs: NDArray[Any]) -> Maps:
-        """The same for N inputs at once to a model that takes one: each in a request of its own."""
-        results: list[Maps] = []
-        at_work: deque[Any] = deque()
-        try:
-            for n in range(len(inputs[0])):
-                request = self._free(at_work, results)
-                request.start_async([each[n : n + 1] for each in inputs], share_inputs=True)
-                at_work.append(request)
-            while at_work:
-                self._idle.put(self._finished(at_work, results))
-        finally:
-            for request in at_work:  # after an error: nobody may get one that is still at work
-                request.wait()
-                self._idle.put(request)
-        return tuple(np.concatenate(maps) for maps in zip(*results, strict=True))
-
-    def _free(self, at_work: deque[Any], results: list[Maps]) -> Any:
-        """An idle request; of a caller who has some at work the one that began first, once it is
-        done, so that no two callers wait for each other."""
-        if not at_work:
-            return self._idle.get()
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return self._finished(at_work, results)
-
-    def _finished(self, at_work: deque[Any], results: list[Maps]) -> Any:
-        request = at_work.popleft()
-        try:
-            request.wait()
-            results.append(self._said(request))
-        except BaseException:
-            self._idle.put(request)
-            raise
-        return request
-
-    def _said(self, request: Any) -> Maps:
+    def said(self, request: Any) -> Maps:
         return tuple(request.get_tensor(output).data.copy() for output in self._outputs)
 
 
 class Crops:
-    """Crops (N, H, W, 3) of one `size`, and others that go with them, in `streams` at once."""
+    """Crops (N, H, W, 3) of one `size`, and others that go with them, two by two in `streams` at
+    once: a pair takes less than two do one by one."""
 
     def __init__(
         self, model: Any, compile_model: Compile, chosen: tuple[int, ...], size: tuple[int, int],
         streams: int,
     ) -> None:  # fmt: skip
-        model = model.clone()
-        shapes = {n: each.get_partial_shape() for n, each in enumerate(model.inputs)}
-        for n, shape in shapes.items():
-            shape[0] = 1
-            if n == 0:
-                shape[1], shape[2] = size
-        model.reshape(shapes)
-        self._requests = Requests(compile_model(model), chosen, streams)
+        self._model, self._compile, self._chosen = model, compile_model, chosen
+        self._size, self._streams = size, streams
+        self._lock = Lock()
+        self._graphs: dict[int, Requests] = {}
 
     def __call__(self, images: NDArray[np.uint8], *others: NDArray[np.float32]) -> Maps:
-        return self._requests.one_by_one(images, *others)
+        inputs: tuple[NDArray[Any], ...] = (images, *others)
+        results: list[Maps] = []
+        at_work: deque[tuple[Requests, Any]] = deque()
+        try:
+            for part in parts(len(images), self._streams):
+                graph = self._of(part.stop - part.start)
+                request = _free(graph, at_work, results)
+                at_work.append((graph, request))
+                request.start_async([each[part] for each in inputs], share_inputs=True)
+            while at_work:
+                _finish(at_work, results)
+        finally:
+            for graph, request in at_work:  # after an error: none may be given that is at work
+                request.wait()
+                graph.idle.put(request)
+        return tuple(np.concatenate(maps) for maps in zip(*results, strict=True))
+
+    def _of(self, count: int) -> Requests:
+        """The graph for so many crops."""
+        with self._lock:
+            if count not in self._graphs:
+                model = self._model.clone()
+                shapes = {n: each.get_partial_shape() for n, each in enumerate(model.inputs)}
+                for n, shape in shapes.items():
+                    shape[0] = count
+                    if n == 0:
+                        shape[1], shape[2] = self._size
+                model.reshape(shapes)
+                compiled = self._compile(model)
+                self._graphs[count] = Requests(compiled, self._chosen, self._streams)
+            return self._graphs[count]
+
+
+def parts(count: int, streams: int) -> list[slice]:
+    """N crops in pairs, but singly while there are no more than streams."""
+    size = 2 if count > streams else 1
+    return [slice(n, min(n + size, count)) for n in range(0, count, size)]
+
+
+def _free(graph: Requests, at_work: deque[tuple[Requests, Any]], results: list[Maps]) -> Any:
+    """An idle request; who has some at work waits for these only, so that no two callers wait for
+    each other."""
+    while at_work:
+        try:
+            return graph.idle.get_nowait()
+        except queue.Empty:
+            _finish(at_work, results)
+    return graph.idle.get()
+
+
+def _finish(at_work: deque[tuple[Requests, Any]], results: list[Maps]) -> None:
+    """Waits for the request that began first."""
+    graph, request = at_work.popleft()
+    try:
+        request.wait()
+        results.append(graph.said(request))
+    finally:
+        graph.idle.put(request)
 
 
 class FewSizes:

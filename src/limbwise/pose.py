@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +56,33 @@ class Pose:
 
     def as_skeleton(self, skeleton: Skeleton) -> "Pose":
         """The same person in another order; neck and mid_hip are made where they were not found."""
-        count = len(skeleton.keypoints)
-        xy = np.full((count, 2), np.nan, np.float32)
-        confidence = np.zeros(count, np.float32)
-        for k, name in enumerate(skeleton.keypoints):
-            sources = [name] if self._has(name) else list(MIDPOINTS.get(name, ()))
-            if sources and all(self._has(source) for source in sources):
-                rows = [self.skeleton.index[source] for source in sources]
-                xy[k] = self.xy[rows].mean(axis=0)
-                confidence[k] = self.confidence[rows].min()
-        return replace(self, skeleton=skeleton, xy=xy, confidence=confidence)
+        own, first, second = _sources(self.skeleton, skeleton)
+        nowhere = np.full((1, 2), np.nan, np.float32)
+        xy = np.concatenate([self.xy, nowhere])
+        confidence = np.append(self.confidence, np.float32(0))
+        given = ~np.isnan(xy[own, 0])
+        between = (xy[first] + xy[second]) / 2
+        surest = np.minimum(confidence[first], confidence[second])
+        moved = np.where(given[:, None], xy[own], between)
+        sure = np.where(given, confidence[own], np.where(np.isnan(between[:, 0]), 0, surest))
+        return replace(
+            self, skeleton=skeleton, xy=moved.astype(np.float32), confidence=sure.astype(np.float32)
+        )
 
-    def _has(self, name: str) -> bool:
-        return name in self.skeleton.index and not np.isnan(self[name][0])
+
+@lru_cache(maxsize=32)
+def _sources(
+    own: Skeleton, wanted: Skeleton
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """For each keypoint of `wanted` its place in `own`, and the two that it lies between if it has
+    none or is not found there; one place more than there are stands for nothing."""
+    nothing = len(own.keypoints)
+    rows = []
+    for name in wanted.keypoints:
+        ends = [own.index.get(end, nothing) for end in MIDPOINTS.get(name, ())]
+        rows.append((own.index.get(name, nothing), *(ends or [nothing] * 2)))
+    places = np.array(rows, np.intp).reshape(-1, 3).T
+    return places[0], places[1], places[2]
 
 
 def oks(pose: Pose, others: list[Pose], area: float) -> NDArray[np.float64]:
