@@ -45,13 +45,16 @@ SHIFT = 4  # binary places of cv2's sub-pixel coordinates
 FARTHEST = 2.0**17  # pixels; cv2 follows a line for as long as it is, and beyond 2**27 overflows
 
 
+MIN_CONFIDENCE = 0.2  # of a keypoint that is drawn: what is less sure is mostly hidden
+
+
 def draw(
     image: Image,
     poses: Iterable[Pose],
     *,
     ids: bool = False,
     boxes: bool = False,
-    min_confidence: float = 0.0,
+    min_confidence: float = MIN_CONFIDENCE,
 ) -> Image:
     """A copy of the BGR image (H, W, 3) with the people on it; the image itself is left alone.
 

@@ -19,6 +19,7 @@ from .decode import tops
 from .description import Description
 from .errors import BadInput
 from .pose import Pose, oks
+from .proportions import without_impossible
 from .runtime import Runtime
 from .skeleton import BODY, COCO, Skeleton
 from .view import Image, View, cut
@@ -97,9 +98,10 @@ def poses_in_boxes(
     first, each person once.
 
     A keypoint is found at the highest place of its heatmap if that is `least` high, in the image,
-    and not far outside the box. A person's score is the square of the sure keypoints' mean
-    confidence times the box's score. Of two poses more alike than `same` (OKS) the better is kept.
-    With `flip` heatmaps are means with those of the mirrored crop.
+    not far outside the box, and no limb to it is impossibly long (proportions.py). A person's score
+    is the square of the sure keypoints' mean confidence times the box's score. Of two poses more
+    alike than `same` (OKS) the better is kept. With `flip` heatmaps are means with those of the
+    mirrored crop.
     """
     its = runtime.description
     if its.crop is None or its.prior:
@@ -121,7 +123,7 @@ def poses_in_boxes(
         for view, fields, xy, sure, box in zip(views, said, cells, confidence, boxes, strict=True)
     ]
     areas = _BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return [_as_body(pose) for pose in distinct(poses, same, areas)]
+    return [without_impossible(_as_body(pose)) for pose in distinct(poses, same, areas)]
 
 
 def _pose(
