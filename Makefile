@@ -12,8 +12,7 @@ TORCH ?= torch==2.13.0
 SAMPLE := src/limbwise/models/sample.jpg
 IMAGE ?= $(SAMPLE)
 MODEL ?=
-# The sample's people fill it: 160 rows are enough to see them whole.
-SIZE ?= $(if $(filter $(SAMPLE),$(IMAGE)),160,368)
+SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test fuzz fuzz-server test-browser format clean
@@ -21,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
 	@mkdir -p out
-	@$(BIN)/limbwise run $(IMAGE) $(if $(MODEL),--model $(MODEL)) --size $(SIZE) --save out/demo.png --json out/demo.jsonl
+	@$(BIN)/limbwise run $(IMAGE) $(if $(MODEL),--model $(MODEL)) $(if $(SIZE),--size $(SIZE)) --save out/demo.png --json out/demo.jsonl
 	@echo "The drawn picture is out/demo.png, the keypoints are in out/demo.jsonl"
 
 test: $(VENV)/dev

@@ -5,8 +5,8 @@
 
 A peer is a network of anybody's as OpenVINO reads it, timed without its decoder. `--pairs` times
 the bundled models alone: a frame of 480 x 640 with four people, and one of twenty, to poses, beside
-YOLO26n-pose's network, which Ultralytics (AGPL, not a part of this) builds from its YAML with random
-weights and exports for inputs of 480 x 640.
+YOLO26n-pose's network, which Ultralytics (AGPL, not a part of this) builds from its YAML with
+random weights and exports for inputs of 480 x 640.
 
 Everything that is compared is timed in one process, in turns, so that a noisy moment hits all of
 it alike; what counts is the ratio.

@@ -32,6 +32,13 @@ os.environ["LIMBWISE_CACHE"] = _CACHE.name
 # Shells start what runs in the background deaf to Ctrl+C, and what tests start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Signals come first: in a process in which other tests have started libraries with threads and
+    handlers of their own, a signal that a test raises may end the process."""
+    items.sort(key=lambda item: item.path.name != "test_interrupts.py")
+
+
 SHARED = Path(__file__).parents[2] / "shared"
 REFERENCE = SHARED / "reference"
 VAL = SHARED / "data" / "val"

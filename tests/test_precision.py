@@ -77,3 +77,17 @@ def test_without_a_cache_nothing_is_measured(files, monkeypatch) -> None:
     monkeypatch.setenv("LIMBWISE_CACHE", "")
     assert fastest(ways(files[0], files[1]), 2) == (files[0], "f32")
     assert not calls
+
+
+def test_a_real_network_is_measured_in_a_process_of_its_own() -> None:
+    from limbwise.catalogue import CATALOGUE
+
+    plain = CATALOGUE["fast"].second.plain
+    taken = precision.measured([(plain, "f32")], 1)
+    assert 0.1 < taken[plain, "f32"] < 10_000
+    assert precision.measured([(plain.with_suffix(".gone"), "f32")], 1) == {}
+
+
+def test_what_cannot_be_measured_is_computed_exactly(files, monkeypatch) -> None:
+    monkeypatch.setattr(precision, "measured", lambda several, threads: {})
+    assert fastest(ways(files[0], files[1]), 2) == (files[0], "f32")

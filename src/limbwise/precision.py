@@ -7,6 +7,8 @@ to 1.7 times as long in bf16 as in f32, another half the time (docs/log.md).
 import contextlib
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from .runtime import Runtime, capabilities, cpu, openvino
 Way = tuple[Path, str]  # a model file, and the precision it is computed in
 
 _ROUNDS = 6
+_PATIENCE = 60.0  # seconds
 _GAIN = 0.95  # of the first way's time: what another must stay below to be chosen
 
 
@@ -44,6 +47,8 @@ def fastest(several: Sequence[Way], threads: int | None) -> Way:
     known = _read(path)
     if known.get(key) not in {precision for _, precision in several}:
         taken = measured(several, threads)
+        if not taken:
+            return several[0]
         best = min(taken, key=lambda way: taken[way] * (_GAIN if way == several[0] else 1))
         known = {**_read(path), key: best[1]}
         with contextlib.suppress(OSError):
@@ -52,7 +57,23 @@ def fastest(several: Sequence[Way], threads: int | None) -> Way:
 
 
 def measured(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
-    """The least milliseconds of each way, in turns."""
+    """The least milliseconds of each way; {} if they cannot be measured.
+
+    In a process of its own: one that had computed a network in several precisions died now and
+    then when it was interrupted later (docs/log.md).
+    """
+    given = json.dumps([[[str(path), precision] for path, precision in several], threads])
+    command = [sys.executable, "-m", "limbwise.precision", given]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)
+        taken = [float(each) for each in json.loads(done.stdout)]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+    return dict(zip(several, taken, strict=True))
+
+
+def measured_here(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
+    """The same in this process, in turns."""
     runtimes = {way: openvino(*way, threads) for way in several}
     inputs = _inputs(next(iter(runtimes.values())))
     taken = dict.fromkeys(several, float("inf"))
@@ -99,3 +120,14 @@ def _read(path: Path) -> dict[str, str]:
         if isinstance(known, dict):
             return known
     return {}
+
+
+def main(text: str) -> None:
+    """Prints the milliseconds of each way, for `measured`."""
+    several, threads = json.loads(text)
+    taken = measured_here([(Path(path), precision) for path, precision in several], threads)
+    print(json.dumps(list(taken.values())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

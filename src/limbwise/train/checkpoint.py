@@ -120,7 +120,7 @@ def person_crop(height: int) -> tuple[int, int]:
 
 
 def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
-    """Writes .safetensors; `half` stores float weights as float16."""
+    """Writes .safetensors; `half` stores float weights, but for biases and norms, as float16."""
     from safetensors.torch import save as to_bytes
 
     header = {
@@ -136,7 +136,7 @@ def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
 
 def _stored(value: Tensor, half: bool) -> Tensor:
     value = value.detach().cpu().contiguous()
-    return value.half() if half and value.is_floating_point() else value
+    return value.half() if half and value.is_floating_point() and value.ndim > 1 else value
 
 
 def load(path: str | Path) -> Checkpoint:

@@ -143,8 +143,8 @@ def _store_as_fp16(model: Any) -> None:
 
     casts = []
     for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT:
-            continue
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2:
+            continue  # biases take little room, and are large beside what training changes
         name, half = weight.name, numpy_helper.to_array(weight).astype(np.float16)
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}_fp16"))
         casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
