@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--first", type=Path, default=MODELS / "limbwise-detector.onnx")
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--height", type=int)
+    parser.add_argument("--mean-with", type=Path, help="checkpoint: the mean of both is written")
     parser.add_argument("--max-drop", type=float, default=0.5)
     flags = parser.parse_args()
     with failing_in_one_line():
@@ -56,6 +57,8 @@ def main() -> None:
 
 def bundle(flags: argparse.Namespace) -> None:
     made = checkpoints.load(flags.checkpoint)
+    if flags.mean_with:
+        made = mean(checkpoints.load(flags.mean_with), made)
     if made.description.crop and made.description.skeleton.keypoints == BODY.keypoints:
         made = without_neck(made)
     if made.description.name == "limbwise-detector":
@@ -86,6 +89,16 @@ def quantised_too(out: Path, plain: Path, first: Runtime | None, flags: argparse
         for file in (quantised, quantised.with_suffix(".bin")):
             file.unlink()
         print(f"{quantised.name} is left out")
+
+
+def mean(one: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """The second with the mean of both networks' weights (Wortsman et al. 2022, arXiv 2109.01903):
+    a network that was trained on and the one that it began from."""
+    weights, others = one.network.state_dict(), other.network.state_dict()
+    other.network.load_state_dict(
+        {name: (weights[name] + value) / 2 for name, value in others.items()}
+    )
+    return other
 
 
 def without_neck(made: Checkpoint) -> Checkpoint:

@@ -39,8 +39,8 @@ def train(
     network: Annotated[
         str,
         typer.Option(
-            help="limbwise, limbwise-person (the second look), limbwise-detector (boxes of people) "
-            "or lightweight-openpose."
+            help="limbwise, limbwise-detector (boxes of people), lite-hrnet (a second stage), "
+            "limbwise-person (one told prior keypoints) or lightweight-openpose."
         ),
     ] = "limbwise",
     stages: Annotated[
@@ -268,7 +268,9 @@ def export(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="For --int8 of a second look: what finds the people in them."),
+        typer.Option(
+            "--model", help="For --int8 of a second stage: what finds the people in them."
+        ),
     ] = None,
     max_drop: Annotated[
         float,
