@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from limbwise.cli import exit_code
-from limbwise.window import display_is_there
+from limbwise.cli.app import exit_code
+from limbwise.outputs.window import display_is_there
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from limbwise.cli import exit_code
+from limbwise.cli.app import exit_code
 
 
 def flags() -> argparse.Namespace:

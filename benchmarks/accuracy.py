@@ -19,14 +19,14 @@ import torch
 from limbwise.bench import machine
 from limbwise.decode import decode
 from limbwise.estimator import load, load_pair
-from limbwise.fields import Fields
+from limbwise.evaluation.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.geometry import View
+from limbwise.network_output import Fields
+from limbwise.outputs.results import coco_person
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
-from limbwise.train import targets
-from limbwise.train.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.train.batches import targets
 from limbwise.train.run import in_memory
-from limbwise.view import View
-from limbwise.writers import coco_person
 
 HEIGHT = 368
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from limbwise.fields import Fields
+from limbwise.network_output import Fields
 from limbwise.skeleton import BODY
 
 Maps = NDArray[np.float32]

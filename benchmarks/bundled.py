@@ -18,15 +18,15 @@ from torch import nn
 
 from limbwise.atomic import write_json
 from limbwise.bench import machine
-from limbwise.catalogue import CATALOGUE, MODELS, Bundled
-from limbwise.draw import draw
 from limbwise.estimator import MIN_BOX, load_pair
+from limbwise.evaluation.boxes import evaluate_boxes
+from limbwise.evaluation.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.models.catalogue import CATALOGUE, MODELS, Bundled
+from limbwise.networks.checkpoint import Checkpoint
+from limbwise.networks.checkpoint import load as load_checkpoint
+from limbwise.outputs.draw import draw
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import COCO
-from limbwise.train.checkpoint import Checkpoint
-from limbwise.train.checkpoint import load as load_checkpoint
-from limbwise.train.evaluate import as_pose, evaluate, read_labels, score
-from limbwise.train.evaluate_boxes import evaluate_boxes
 
 DOCS = Path(__file__).parents[1] / "docs"
 PEOPLE = 4  # that the price is told for

@@ -21,13 +21,13 @@ from limbwise import decode as module
 from limbwise.bench import machine
 from limbwise.decode import Limbs, Peaks, decode
 from limbwise.estimator import load
-from limbwise.fields import Fields
-from limbwise.picture import read_picture
+from limbwise.evaluation.evaluate import read_labels, score
+from limbwise.geometry import View, fit
+from limbwise.network_output import Fields
+from limbwise.outputs.results import coco_person
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
-from limbwise.train.evaluate import read_labels, score
-from limbwise.view import View, fit
-from limbwise.writers import coco_person
+from limbwise.sources.image import read_picture
 
 Seen = tuple[int, Fields, View]
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from limbwise.bench import machine
-from limbwise.draw import draw
 from limbwise.estimator import Estimator, load
+from limbwise.geometry import fit
+from limbwise.outputs.draw import draw
+from limbwise.outputs.recorder import Recorder
+from limbwise.outputs.results import Result, open_writer
 from limbwise.pipeline import Stats, flow
-from limbwise.recorder import Recorder
+from limbwise.sources.frames import Frame, frames
 from limbwise.track import Tracker
-from limbwise.video import Frame, frames
-from limbwise.view import fit
-from limbwise.writers import Result, open_writer
 
 
 def main() -> None:

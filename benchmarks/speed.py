@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from ancestor import people as ancestor_people
 
+from limbwise.backends.base import Runtime
 from limbwise.bench import Timing, interleaved, machine, settle, stages
 from limbwise.decode import decode
 from limbwise.estimator import SAMPLE, Estimator, load
-from limbwise.fields import Fields
-from limbwise.picture import read_picture
-from limbwise.runtime import Runtime
+from limbwise.geometry import fit
+from limbwise.network_output import Fields
 from limbwise.skeleton import BODY
-from limbwise.train import targets
-from limbwise.view import fit
+from limbwise.sources.image import read_picture
+from limbwise.train.batches import targets
 
 
 def main() -> None:

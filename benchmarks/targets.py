@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from limbwise.bench import interleaved, machine
+from limbwise.data.coco import read
 from limbwise.skeleton import BODY
-from limbwise.train import targets
-from limbwise.train.augment import Batch, augmented
-from limbwise.train.coco import read
-from limbwise.train.pictures import load_pictures
-from limbwise.train.samples import Samples, samples
+from limbwise.train.batches import targets
+from limbwise.train.batches.batch import Batch, augmented
+from limbwise.train.batches.pictures import load_pictures
+from limbwise.train.batches.samples import Samples, samples
 
 STRIDE, SIGMA, THICKNESS = 8, 7.0, 1.0  # pixels, pixels, cells: the ancestor's
 CUT = 4.6052  # exponents beyond are left out: a Gaussian below 0.01

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import limbwise
 from limbwise.bench import machine
 from limbwise.decode import decode
-from limbwise.fields import Fields
+from limbwise.network_output import Fields
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY
 from limbwise.track import Tracker

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from limbwise.bench import interleaved, machine
-from limbwise.cli_train import keep_freed_memory
-from limbwise.train.checkpoint import build
-from limbwise.train.depthwise import accelerate
-from limbwise.train.frozen import fold, freeze
+from limbwise.cli.train import keep_freed_memory
+from limbwise.networks.checkpoint import build
+from limbwise.train.freeze import fold, freeze
+from limbwise.train.native.depthwise import accelerate
 from limbwise.train.optimizers import computes_bf16
 from limbwise.train.run import TRAINED
 

@@ -16,23 +16,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from limbwise import runtime as runtimes
-from limbwise.catalogue import MODELS
+from limbwise.backends import openvino
+from limbwise.backends.base import Runtime
+from limbwise.cli.terminal import failing_in_one_line
 from limbwise.decode import decode
 from limbwise.estimator import Estimator
-from limbwise.fields import Fields
-from limbwise.picture import read_picture
-from limbwise.runtime import Runtime
+from limbwise.evaluation.boxes import evaluate_boxes
+from limbwise.evaluation.evaluate import evaluate, read_labels, score
+from limbwise.export.int8 import quantise
+from limbwise.export.onnx import export
+from limbwise.geometry import View
+from limbwise.models.catalogue import MODELS
+from limbwise.network_output import Fields
+from limbwise.networks import checkpoint as checkpoints
+from limbwise.networks.checkpoint import Checkpoint, build
+from limbwise.outputs.results import coco_person
 from limbwise.skeleton import BODY, COCO
-from limbwise.terminal import failing_in_one_line
-from limbwise.train import checkpoint as checkpoints
-from limbwise.train.checkpoint import Checkpoint, build
-from limbwise.train.evaluate import evaluate, read_labels, score
-from limbwise.train.evaluate_boxes import evaluate_boxes
-from limbwise.train.export import export
-from limbwise.train.quantise import quantise
-from limbwise.view import View
-from limbwise.writers import coco_person
+from limbwise.sources.image import read_picture
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 WEAK = (0.02, 0.05, 0.1)
@@ -69,11 +69,11 @@ def bundle(flags: argparse.Namespace) -> None:
         with_thresholds(made, out, flags)
     plain = out.with_suffix(".onnx")
     export(out, plain, flags.height, fp16=True)
-    first = runtimes.openvino(flags.first) if made.description.crop else None
+    first = openvino.load(flags.first) if made.description.crop else None
     if flags.calibration:
         quantised_too(out, plain, first, flags)
     else:
-        print(f"held out: AP {held_out(runtimes.openvino(plain), first, flags):.2f}")
+        print(f"held out: AP {held_out(openvino.load(plain), first, flags):.2f}")
     if not made.options.get("norm", True):
         checkpoints.load(plain)  # BadInput unless it holds all weights
         out.unlink()
@@ -83,7 +83,7 @@ def quantised_too(out: Path, plain: Path, first: Runtime | None, flags: argparse
     """Writes int8 if it loses little enough."""
     quantised = out.with_name(f"{out.stem}-int8.xml")
     quantise(out, quantised, flags.calibration, first=first, height=flags.height, max_drop=100)
-    before, after = (held_out(runtimes.openvino(file), first, flags) for file in (plain, quantised))
+    before, after = (held_out(openvino.load(file), first, flags) for file in (plain, quantised))
     print(f"held out: AP {before:.2f} in float, {after:.2f} in int8")
     if before - after > flags.max_drop:
         for file in (quantised, quantised.with_suffix(".bin")):
@@ -147,7 +147,7 @@ def with_thresholds(made: Checkpoint, out: Path, flags: argparse.Namespace) -> N
 
 def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, float]:
     """`threshold` and `weak` with the best AP on held-out pictures."""
-    estimate = Estimator(runtimes.openvino(checkpoint, precision="f32"))
+    estimate = Estimator(openvino.load(checkpoint, precision="f32"))
     labels = read_labels(held)
     seen = [
         (entry["id"], *estimate.look(read_picture(images / entry["file_name"])))

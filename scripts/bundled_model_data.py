@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbwise.atomic import write_json
+from limbwise.backends.base import Runtime
 from limbwise.boxes import Floats, ious
+from limbwise.cli.terminal import failing_in_one_line, progress
 from limbwise.estimator import load_pair
-from limbwise.picture import read_picture
+from limbwise.evaluation.boxes import coco_box, in_picture
 from limbwise.places import check_places
-from limbwise.runtime import Runtime
-from limbwise.terminal import failing_in_one_line, progress
-from limbwise.train.evaluate_boxes import coco_box, in_picture
+from limbwise.sources.image import read_picture
 
 Entry = dict[str, Any]
 

@@ -6,9 +6,9 @@ it takes pictures as they are and describes itself.
 
 import argparse
 
+from limbwise.backends.base import need_torch
+from limbwise.cli.terminal import failing_in_one_line
 from limbwise.places import check_places
-from limbwise.runtime import need_torch
-from limbwise.terminal import failing_in_one_line
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     with failing_in_one_line():
         check_places([flags.checkpoint_path], {"--output-name": flags.output_name})
         need_torch()
-        from limbwise.train.export import export_like_the_seed
+        from limbwise.export.onnx import export_like_the_seed
 
         export_like_the_seed(flags.checkpoint_path, flags.output_name)
         print(f"{flags.output_name} is written")

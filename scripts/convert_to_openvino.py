@@ -5,9 +5,9 @@ Mean 128 and scale 256 go into the graph, and of the outputs the last stage's tw
 
 import argparse
 
+from limbwise.cli.terminal import failing_in_one_line
+from limbwise.export.openvino import to_openvino
 from limbwise.places import check_places
-from limbwise.terminal import failing_in_one_line
-from limbwise.train.convert import to_openvino
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbwise.cli.terminal import failing_in_one_line
 from limbwise.errors import BadInput
+from limbwise.networks import checkpoint as checkpoints
+from limbwise.networks.checkpoint import Checkpoint
 from limbwise.skeleton import Skeleton
-from limbwise.terminal import failing_in_one_line
-from limbwise.train import checkpoint as checkpoints
-from limbwise.train.checkpoint import Checkpoint
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 import argparse
 
+from limbwise.cli.terminal import failing_in_one_line
+from limbwise.data.prepare import subset
 from limbwise.places import check_places
-from limbwise.terminal import failing_in_one_line
-from limbwise.train.prepare import subset
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ too.
 
 import argparse
 
+from limbwise.cli.terminal import failing_in_one_line
+from limbwise.data.prepare import prepare
 from limbwise.places import check_places
-from limbwise.terminal import failing_in_one_line
-from limbwise.train.prepare import prepare
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from limbwise.errors import BadInput
+from limbwise.networks import checkpoint as checkpoints
+from limbwise.networks.checkpoint import Checkpoint, build
+from limbwise.networks.lite_hrnet import LiteHRNet, Module, UnitPair
 from limbwise.skeleton import COCO
-from limbwise.train import checkpoint as checkpoints
-from limbwise.train.checkpoint import Checkpoint, build
-from limbwise.train.lite_hrnet import LiteHRNet, Module, UnitPair
 from limbwise.train.run import TRAINED
 
 

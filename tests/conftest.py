@@ -15,12 +15,12 @@ import torch
 from hypothesis import settings
 
 from limbwise.estimator import SAMPLE
-from limbwise.fields import Fields
-from limbwise.picture import read_picture
+from limbwise.network_output import Fields
+from limbwise.networks.lightweight_openpose import LightweightOpenPose
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train import targets
-from limbwise.train.lightweight_openpose import LightweightOpenPose
+from limbwise.sources.image import read_picture
+from limbwise.train.batches import targets
 
 # CI draws the same examples every time; people's runs look for new ones.
 settings.register_profile("ci", derandomize=True)

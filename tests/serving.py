@@ -20,12 +20,12 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import drawn, standing
-from limbwise.connections import server
+from limbwise.backends.base import Runtime
 from limbwise.description import ANCESTOR
 from limbwise.estimator import Estimator
-from limbwise.guard import Limits
-from limbwise.runtime import Runtime
-from limbwise.serve import application
+from limbwise.server.app import application
+from limbwise.server.connections import server
+from limbwise.server.guard import Limits
 
 
 def seeing(look: Callable[[np.ndarray], None] = lambda image: None) -> Estimator:

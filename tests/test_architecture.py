@@ -1,97 +1,126 @@
-"""Who may import whom."""
+"""Who may import whom: by rooms (the folders of src/limbwise), and in no circle."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "limbwise"
 
-BASE = {"errors", "atomic"}
-TYPES = {"skeleton", "pose"}
-READING = {"video", "film", "piped", "picture", "view"}
+NOUNS = {"errors", "skeleton", "pose", "geometry", "network_output"}
+FILES = {"atomic", "places", "cache", "interrupts"}
 MAY = {
     "errors": set(),
-    "atomic": BASE,
     "skeleton": set(),
-    "pose": TYPES,
-    "view": set(),
-    "fields": set(),
-    "decode": {"fields"} | TYPES,
+    "pose": {"skeleton"},
+    "geometry": set(),
+    "network_output": set(),
     "cache": set(),
-    "places": {"picture"} | BASE,
     "interrupts": set(),
-    "environment": {"cache"},
-    "outputs": {"draw", "interrupts", "recorder", "video", "window", "writers"} | TYPES | BASE,
-    "graphs": set(),
-    "boxes": {"view"},
-    "description": {"decode", "skeleton", "view"} | BASE,
-    "runtime": {"cache", "graphs", "description", "fields", "train"} | BASE,
-    "track": TYPES,
-    "pace": {"catalogue", "estimator", "view"} | TYPES,
-    "pipeline": {"estimator", "pace", "video", "pose"},
-    "proportions": TYPES,
-    "refine": {"proportions", "decode", "description", "runtime", "view"} | TYPES | BASE,
-    "catalogue": set(),
-    "precision": {"cache", "runtime"} | BASE,
-    "estimator": {"boxes", "catalogue", "precision", "decode", "refine", "runtime", "view",
-                  "fields"} | TYPES | BASE,
-    "picture": {"view"} | BASE,
-    "film": {"picture", "view"} | BASE,
-    "piped": {"film", "picture"} | BASE,
-    "video": READING | BASE,
-    "recorder": {"places", "view"} | BASE,
-    "draw": {"view"} | TYPES,
-    "writers": {"places"} | TYPES | BASE,
-    "terminal": {"environment", "interrupts"} | BASE,
-    "window": {"view"} | BASE,
-    "bench": {"estimator", "decode", "draw", "fields", "graphs", "refine", "view", "runtime"}
-    | BASE,
-    "workers": {"estimator"},
-    "query": BASE,
-    "guard": {"query"} | BASE,
-    "connections": {"guard"},
-    "metrics": set(),
-    "openapi": {"guard", "query", "skeleton"},
-    "stream": {"connections", "query", "workers", "guard", "estimator", "track", "picture",
-               "writers"} | BASE,
-    "serve": {"connections", "query", "workers", "guard", "metrics", "openapi", "stream",
-              "estimator", "description", "draw", "picture", "view", "writers"} | BASE,
-    "train": {"train", "boxes", "cache", "catalogue", "decode", "refine", "fields", "description",
-              "runtime", "estimator", "writers"} | TYPES | READING | BASE,
+    "atomic": {"errors"},
+    "places": {"atomic", "errors", "sources"},
+    "description": {"decode"} | NOUNS,
+    # Inference: a picture to poses.
+    "decode": NOUNS,
+    "boxes": {"geometry"},
+    "proportions": NOUNS,
+    "models": set(),
+    "backends": {"description", "networks"} | NOUNS | FILES,
+    "refine": {"backends", "decode", "description", "proportions"} | NOUNS,
+    "estimator": {"backends", "boxes", "decode", "description", "models", "refine"} | NOUNS,
+    "track": NOUNS,
+    "pace": {"estimator", "models"} | NOUNS,
+    "sources": NOUNS,
+    "outputs": {"sources"} | NOUNS | FILES,
+    "pipeline": {"estimator", "pace", "sources"} | NOUNS,
+    "bench": {"backends", "decode", "estimator", "outputs", "refine"} | NOUNS,
+    # What learns, measures and writes models.
+    "networks": {"description"} | NOUNS | FILES,
+    "data": NOUNS | FILES,
+    "evaluation": {"backends", "boxes", "data", "decode", "estimator", "outputs", "refine",
+                   "sources"} | NOUNS,
+    "export": {"backends", "boxes", "description", "estimator", "evaluation", "models", "networks",
+               "refine", "sources"} | NOUNS | FILES,
+    "train": {"backends", "data", "description", "estimator", "evaluation", "models", "networks",
+              "refine", "sources"} | NOUNS | FILES,
+    # Who uses it all; nothing imports these.
+    "server": {"description", "estimator", "outputs", "sources", "track"} | NOUNS,
+    "cli": {"__init__", "backends", "bench", "data", "estimator", "evaluation", "export", "models",
+            "outputs", "pace", "pipeline", "server", "sources", "track", "train"} | NOUNS | FILES,
+    "__init__": {"estimator", "outputs", "sources", "track"} | NOUNS,
+    "__main__": {"cli"},
 }  # fmt: skip
+# Rooms that may know PyTorch; everything else runs without.
+TORCH = {"networks", "train", "export", "backends.pytorch"}
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",
          "starlette", "uvicorn", "prometheus_client"}  # fmt: skip
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of limbwise that a file imports anywhere in it."""
+def name_of(path: Path) -> str:
+    """A module's name below limbwise, such as train.batches.crop; __init__ for the package."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts if len(parts) == 1 or parts[-1] != "__init__" else parts[:-1])
+
+
+PATHS = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def imported(module: str) -> set[str]:
+    """The modules of limbwise that a file imports anywhere in it, also inside functions."""
+    path = PATHS[module]
+    package = path.relative_to(SOURCE).parent.parts
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            inside = path.parent != SOURCE and node.level == 1
-            names = [node.module.split(".")[0]] if node.module else [a.name for a in node.names]
-            found |= {"train"} if inside else {name.rstrip("s") if name == "runtimes" else name
-                                               for name in names}  # fmt: skip
-    return found
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            start = ".".join(part for part in base if part)
+            for alias in node.names:
+                inner = f"{start}.{alias.name}".lstrip(".")
+                found.add(inner if inner in PATHS else start or "__init__")
+    return found - {module}
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
-def test_a_module_imports_only_what_the_design_allows(path: Path) -> None:
-    module = "train" if path.parent != SOURCE else path.stem
-    if module in (
-        "cli",
-        "cli_options",
-        "cli_serve",
-        "cli_bench",
-        "cli_train",
-        "__init__",
-        "__main__",
-    ):
-        return
-    assert imports(path) <= MAY[module]
+@pytest.mark.parametrize("module", PATHS)
+def test_a_room_imports_only_what_the_design_allows(module: str) -> None:
+    room = room_of(module)
+    assert {room_of(other) for other in imported(module)} - {room} <= MAY[room]
+
+
+def test_no_module_comes_back_to_itself() -> None:
+    graph = {module: imported(module) for module in PATHS}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+    assert len(order) == len(PATHS)
+
+
+def test_no_room_comes_back_to_itself() -> None:
+    TopologicalSorter({room: may - {room} for room, may in MAY.items()}).prepare()
+    assert set(MAY) == {room_of(module) for module in PATHS}
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_only_some_rooms_know_pytorch(module: str) -> None:
+    names = set()
+    for node in ast.walk(ast.parse(PATHS[module].read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").split(".")[0])
+    assert "torch" not in names or {room_of(module), module} & TORCH
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_file_can_be_read_at_one_sitting(module: str) -> None:
+    assert len(PATHS[module].read_text().splitlines()) <= 310
 
 
 def test_nothing_heavy_is_imported_by_importing_limbwise() -> None:

@@ -9,18 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece
+from limbwise.geometry import fit
 from limbwise.skeleton import Skeleton
-from limbwise.train import augment, paint
-from limbwise.train import pictures as decoding
-from limbwise.train.augment import Batch
-from limbwise.train.crop import grid, moved
-from limbwise.train.dice import Augment
-from limbwise.train.labels import ABSENT, SURE, UNSURE, Labels, Piece
-from limbwise.train.pictures import Pictures
-from limbwise.train.samples import Samples
-from limbwise.train.samples import samples as samples_of
-from limbwise.train.targets import limb_heatmaps
-from limbwise.view import fit
+from limbwise.train.batches import augment
+from limbwise.train.batches import pictures as decoding
+from limbwise.train.batches import pixels as paint
+from limbwise.train.batches.augmentation import Augment
+from limbwise.train.batches.batch import Batch
+from limbwise.train.batches.crop import grid, moved
+from limbwise.train.batches.pictures import Pictures
+from limbwise.train.batches.samples import Samples
+from limbwise.train.batches.samples import samples as samples_of
+from limbwise.train.batches.targets import limb_heatmaps
 
 # Two keypoints that a mirror swaps, one that it does not; a limb from each to the middle.
 SIGN = Skeleton(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from conftest import drawn, standing
+from limbwise.backends.base import Runtime
 from limbwise.bench import Row, Timing, chart, interleaved, side_by_side
-from limbwise.cli import exit_code
+from limbwise.cli.app import exit_code
 from limbwise.description import ANCESTOR
-from limbwise.runtime import Runtime
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
 

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.boxes import find_boxes
-from limbwise.cli import exit_code
+from limbwise.cli.app import exit_code
+from limbwise.data.annotations import ABSENT, SURE
+from limbwise.data.coco import read
+from limbwise.export.onnx import export
+from limbwise.networks.checkpoint import build, load, save
+from limbwise.networks.detector import decoded
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train import augment
+from limbwise.train.batches import augment
+from limbwise.train.batches.augmentation import Augment
+from limbwise.train.batches.loss_masks import boxes_in_sight
 from limbwise.train.boxes import BoxTargets, assigned, box_loss, giou
-from limbwise.train.checkpoint import build, load, save
-from limbwise.train.coco import read
-from limbwise.train.detector_network import decoded
-from limbwise.train.dice import Augment
-from limbwise.train.export import export
-from limbwise.train.labels import ABSENT, SURE
 from limbwise.train.run import Data, train
-from limbwise.train.weights import boxes_in_sight
 from test_augment import ONLY_PLACE, blueness, world
 from test_detector import SMALL, script
 from test_run import kites

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbwise import draw, estimator, refine
+from limbwise import estimator, refine
 from limbwise.boxes import find_boxes
+from limbwise.outputs import draw
 from limbwise.refine import poses_in_boxes
 from test_refine import LIGHTS, SIZE, lit, seeing_lights
 
@@ -102,6 +103,6 @@ def test_defaults_that_figures_depend_on_are_pinned() -> None:
     assert of(poses_in_boxes, "least", "same", "flip") == [0.1, 0.75, False]
     assert of(find_boxes, "max_iou", "max_boxes") == [0.6, 16]
     assert of(estimator.Estimator, "min_score", "min_box", "max_people") == [0.15, 0.3, None]
-    assert (refine.BOX_MARGIN, draw.__globals__["MIN_CONFIDENCE"]) == (1.25, 0.2)
+    assert (refine.BOX_MARGIN, draw.MIN_CONFIDENCE) == (1.25, 0.2)
     assert SIZE == (128, 96)
     assert len(LIGHTS.keypoints) == 3

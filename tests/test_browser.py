@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from limbwise.estimator import MIN_SCORE
-from limbwise.guard import Limits
+from limbwise.server.guard import Limits
 from serving import Site, encoded, scene, seeing, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from conftest import VAL, needs_val
-from limbwise.catalogue import CATALOGUE, MODELS
+from limbwise.backends.openvino import capabilities
 from limbwise.estimator import MIN_SCORE, Estimator, load
-from limbwise.picture import read_picture
+from limbwise.models.catalogue import CATALOGUE, MODELS
 from limbwise.pose import Pose, oks
-from limbwise.runtime import capabilities
 from limbwise.skeleton import BODY
+from limbwise.sources.image import read_picture
 from limbwise.train.run import TRAINED, begin
 
 NAMES = list(CATALOGUE)

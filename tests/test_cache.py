@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from limbwise import cache, runtime
+from limbwise import cache
+from limbwise.backends import openvino
+from limbwise.export.onnx import export
+from limbwise.networks.checkpoint import build
+from limbwise.networks.checkpoint import save as save_checkpoint
 from limbwise.skeleton import Skeleton
-from limbwise.train.checkpoint import build
-from limbwise.train.checkpoint import save as save_checkpoint
-from limbwise.train.export import export
 
 STICK = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
 
@@ -36,7 +37,7 @@ def kept(tmp_path, monkeypatch) -> Path:
 
 def heatmaps(model: Path) -> np.ndarray:
     image = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(1, 64, 64, 3).astype(np.uint8)
-    return runtime.openvino(model, precision="f32")(image)[0].heatmaps
+    return openvino.load(model, precision="f32")(image)[0].heatmaps
 
 
 def test_the_second_start_takes_what_the_first_compiled(model, kept) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from limbwise import runtime
+from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.errors import BadInput
+from limbwise.export.onnx import export
+from limbwise.geometry import fit
+from limbwise.networks.checkpoint import Checkpoint, build, load, save
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.checkpoint import Checkpoint, build, load, save
-from limbwise.train.export import export
-from limbwise.view import fit
 
 SQUARE = Skeleton(
     ("a", "left_b", "right_b", "c"), (("a", "left_b"), ("a", "right_b"), ("a", "c")), (0.1,) * 4
@@ -54,14 +54,14 @@ def test_every_runtime_says_what_the_network_says(picture, tmp_path) -> None:
     made = shaken("limbwise", SQUARE)
     save(made, tmp_path / "a.safetensors", half=True)
     assert export(tmp_path / "a.safetensors", tmp_path / "a.onnx") < 1e-3
-    pytorch = runtime.torch(tmp_path / "a.safetensors")
+    reference = pytorch.load(tmp_path / "a.safetensors")
     others = [
-        runtime.openvino(tmp_path / "a.safetensors", precision="f32"),
-        runtime.onnx(tmp_path / "a.onnx"),
+        openvino.load(tmp_path / "a.safetensors", precision="f32"),
+        onnxruntime.load(tmp_path / "a.onnx"),
     ]
     for height in (128, 136, 232):  # 4, 4.25 and 7.25 cells of the coarsest map
         inputs = fit(picture, height, multiple=8)[0][None]
-        truth = pytorch(inputs)[0]
+        truth = reference(inputs)[0]
         assert truth.heatmaps.shape == (4, height // 8, inputs.shape[2] // 8)
         assert truth.limbs.shape == (3, 2, height // 8, inputs.shape[2] // 8)
         for other in others:

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from conftest import REFERENCE, SHARED, needs_reference
-from limbwise.cli import exit_code
+from limbwise.cli.app import exit_code
 from limbwise.estimator import SAMPLE
-from limbwise.train.export import export
+from limbwise.export.onnx import export
 
 ROOT = Path(__file__).parents[1]
 

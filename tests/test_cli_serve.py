@@ -14,10 +14,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from conftest import REFERENCE, needs_reference
-from limbwise.cli_serve import _origin
+from limbwise.cli.serve import _origin
 from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE
-from limbwise.train.export import export
+from limbwise.export.onnx import export
 from serving import Site, encoded, gauge, posting, scene, stream, until
 
 
@@ -71,7 +71,7 @@ def test_what_no_browser_sends_as_an_origin_is_refused(text) -> None:
 def test_a_missing_extra_is_one_line_that_says_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['uvicorn'] = None\n"
-        "from limbwise.cli import exit_code; sys.exit(exit_code(['serve', '--port', '0']))"
+        "from limbwise.cli.app import exit_code; sys.exit(exit_code(['serve', '--port', '0']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import SHARED, VAL, needs_val
+from limbwise.data import coco
+from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece, split
 from limbwise.errors import BadInput
 from limbwise.skeleton import BODY, COCO, Skeleton
-from limbwise.train import coco
-from limbwise.train.labels import ABSENT, SURE, UNSURE, Labels, Piece, split
-from limbwise.train.pictures import load_pictures, memory, unreadable
+from limbwise.train.batches.pictures import load_pictures, memory, unreadable
 
 TRAIN = SHARED / "data" / "train"
 SIZE = (40, 60)  # height, width

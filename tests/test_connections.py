@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbwise import connections
-from limbwise.connections import MOST_OF_ONE, Door
-from limbwise.guard import Limits
-from limbwise.serve import application
+from limbwise.server import connections
+from limbwise.server.app import application
+from limbwise.server.connections import MOST_OF_ONE, Door
+from limbwise.server.guard import Limits
 from serving import (
     UPGRADE,
     Gate,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import drawn, person, standing
 from limbwise.decode import Limbs, decode, find_peaks, join
-from limbwise.fields import Fields
+from limbwise.network_output import Fields
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY
 

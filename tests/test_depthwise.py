@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from limbwise.errors import BadInput
+from limbwise.networks.checkpoint import build
 from limbwise.skeleton import BODY
-from limbwise.train import depthwise
-from limbwise.train.checkpoint import build
-from limbwise.train.depthwise import accelerate
+from limbwise.train.native import depthwise
+from limbwise.train.native.depthwise import accelerate
 
 if not shutil.which("c++"):
     pytest.skip("no C++ compiler is here", allow_module_level=True)

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from conftest import REFERENCE, VAL
-from limbwise import runtime
+from limbwise.backends import onnxruntime, openvino, pytorch
+from limbwise.backends.base import Runtime
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
-from limbwise.picture import read_picture
-from limbwise.runtime import Runtime
+from limbwise.evaluation.boxes import evaluate_boxes
+from limbwise.export.onnx import export
+from limbwise.geometry import fit
+from limbwise.networks.checkpoint import Checkpoint, build, load, save
+from limbwise.networks.detector import STRIDES, decoded
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.checkpoint import Checkpoint, build, load, save
-from limbwise.train.detector_network import STRIDES, decoded
-from limbwise.train.evaluate_boxes import evaluate_boxes
-from limbwise.train.export import export
-from limbwise.view import fit
+from limbwise.sources.image import read_picture
 
 PUBLISHED = REFERENCE / "teachers" / "rtmdet-nano-320-person.onnx"
 NOBODY = Skeleton((), (), ())
@@ -91,7 +91,7 @@ def published_boxes(inputs: np.ndarray) -> np.ndarray:
 @needs_published
 def test_with_published_weights_it_says_what_the_published_graph_says(tmp_path) -> None:
     save(script("detector_from_published").converted(PUBLISHED), tmp_path / "a.safetensors")
-    ours = runtime.torch(tmp_path / "a.safetensors")
+    ours = pytorch.load(tmp_path / "a.safetensors")
     for path in sorted((VAL / "images").glob("*.jpg"))[:4]:
         inputs = fit(read_picture(path), 320, 32, to="side")[0][None]
         below, right = (320 - side for side in inputs.shape[1:3])
@@ -149,19 +149,19 @@ def test_a_detector_is_saved_and_loaded_with_no_skeleton(file) -> None:
 
 def test_every_runtime_finds_the_same_boxes_in_inputs_of_any_size(file, picture, tmp_path) -> None:
     export(file, tmp_path / "a.xml")
-    pytorch = runtime.torch(file)
+    reference = pytorch.load(file)
     others = [
-        runtime.openvino(file, precision="f32"),
-        runtime.openvino(tmp_path / "a.xml", precision="f32"),
-        runtime.onnx(file),
+        openvino.load(file, precision="f32"),
+        openvino.load(tmp_path / "a.xml", precision="f32"),
+        onnxruntime.load(file),
     ]
     for side in (64, 160):
         inputs = np.repeat(fit(picture, side, 32, to="side")[0][None], 2, axis=0)
         inputs[1] //= 2
-        truth = pytorch(inputs)
+        truth = reference(inputs)
         assert np.abs(truth[0].boxes - truth[1].boxes).max() > 1e-3
         for other in others:
-            assert other.description == pytorch.description
+            assert other.description == reference.description
             for fields, right in zip(other(inputs), truth, strict=True):
                 assert fields.heatmaps.shape == (0, inputs.shape[1] // 8, inputs.shape[2] // 8)
                 assert fields.limbs.shape == (0, 2, *fields.heatmaps.shape[1:])
@@ -176,8 +176,8 @@ def test_an_export_that_moves_boxes_is_not_written(file, tmp_path, monkeypatch) 
         for head in made.network.heads:
             head.edges.bias += 1
     save(made, other)
-    right = runtime.torch
-    monkeypatch.setattr("limbwise.train.export.runtime.torch", lambda path: right(other))
+    right = pytorch.load
+    monkeypatch.setattr("limbwise.backends.pytorch.load", lambda path: right(other))
     with pytest.raises(BadInput, match="was not written"):
         export(file, tmp_path / "b.onnx", fp16=True)
 
@@ -192,7 +192,7 @@ def test_a_description_of_before_has_no_boxes_and_fits_by_height() -> None:
 
 def test_what_finds_boxes_only_estimates_no_poses(file) -> None:
     with pytest.raises(BadInput, match="finds boxes of people, not keypoints"):
-        Estimator(runtime.torch(file))
+        Estimator(pytorch.load(file))
 
 
 # How well people are found.

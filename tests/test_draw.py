@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbwise.draw import Image, draw
+from limbwise.outputs.draw import Image, draw
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, BODY_25, COCO, Skeleton
 from limbwise.train.run import TRAINED

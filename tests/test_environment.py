@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from limbwise import environment, terminal
-from limbwise.environment import lack, prepare
+from limbwise.cli import environment, terminal
+from limbwise.cli.environment import lack, prepare
+from limbwise.cli.terminal import complain, failing_in_one_line
 from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE
-from limbwise.terminal import complain, failing_in_one_line
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 RUN = f"'{sys.executable}' -m limbwise run"
@@ -53,7 +53,8 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path: Path) -> No
 @posix
 def test_standard_streams_that_are_closed_are_nobodys() -> None:
     code = (
-        "import os; from limbwise.environment import prepare; prepare(); os._exit(os.open('/', 0))"
+        "import os; from limbwise.cli.environment import prepare; "
+        "prepare(); os._exit(os.open('/', 0))"
     )
     assert shell(f"'{sys.executable}' -c \"{code}\" <&- >&- 2>&-").returncode == 3
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from conftest import REFERENCE, drawn, needs_reference, standing
+from limbwise.backends.base import Runtime
 from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator, load
+from limbwise.evaluation import evaluate
 from limbwise.pose import Pose
-from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY
-from limbwise.train import evaluate
 
 
 def perfect(people: list[Pose]) -> Runtime:

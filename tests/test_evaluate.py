@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
+from limbwise.backends.base import Runtime, openvino
 from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
-from limbwise.fields import Fields
-from limbwise.runtime import Runtime, openvino
+from limbwise.evaluation.evaluate import evaluate, mirrored, read_labels, resampled
+from limbwise.geometry import fit
+from limbwise.network_output import Fields
 from limbwise.skeleton import BODY, COCO
-from limbwise.train.evaluate import evaluate, mirrored, read_labels, resampled
-from limbwise.view import fit
 from test_estimator import perfect
 
 

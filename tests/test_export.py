@@ -6,13 +6,12 @@ import onnx
 import pytest
 import torch
 
-from limbwise import runtime
+from limbwise.backends import openvino, pytorch
 from limbwise.errors import BadInput
 from limbwise.estimator import load
-from limbwise.train import export as module
-from limbwise.train.checkpoint import build, save
-from limbwise.train.export import export
-from limbwise.train.lightweight_openpose import LightweightOpenPose
+from limbwise.export.onnx import export
+from limbwise.networks.checkpoint import build, save
+from limbwise.networks.lightweight_openpose import LightweightOpenPose
 from limbwise.train.run import TRAINED
 
 
@@ -39,8 +38,8 @@ def test_a_mismatch_is_not_written_and_the_old_file_stays(checkpoint, tmp_path, 
     out.write_bytes(b"old")
     other = tmp_path / "other.pth"
     torch.save(LightweightOpenPose().state_dict(), other)
-    right = runtime.torch
-    monkeypatch.setattr(module.runtime, "torch", lambda path: right(other))
+    right = pytorch.load
+    monkeypatch.setattr(pytorch, "load", lambda path: right(other))
     with pytest.raises(BadInput, match=r"was not written: it differs from PyTorch by"):
         export(checkpoint, out)
     assert out.read_bytes() == b"old"
@@ -78,8 +77,8 @@ def person(tmp_path) -> Path:
 def test_a_network_for_crops_says_the_same_everywhere(ending, person, tmp_path) -> None:
     out = tmp_path / f"person.{ending}"
     assert export(person, out) < 1e-3
-    pytorch, exported = runtime.torch(person), runtime.openvino(out, precision="f32")
-    assert exported.description == pytorch.description
+    reference, exported = pytorch.load(person), openvino.load(out, precision="f32")
+    assert exported.description == reference.description
     assert exported.description.crop == (64, 48)
     assert exported.description.skeleton.keypoints == TRAINED.keypoints
     rng = np.random.default_rng(0)
@@ -87,11 +86,11 @@ def test_a_network_for_crops_says_the_same_everywhere(ending, person, tmp_path) 
         crops = rng.integers(0, 256, (count, 64, 48, 3), np.uint8)
         found = rng.uniform(0, 48, (count, 18, 3)).astype(np.float32)
         found[..., 2] = rng.integers(0, 2, (count, 18))
-        truth, said = pytorch(crops, found), exported(crops, found)
+        truth, said = reference(crops, found), exported(crops, found)
         assert [one.heatmaps.shape for one in said] == [(18, 16, 12)] * count
         for one, other in zip(said, truth, strict=True):
             assert one.heatmaps == pytest.approx(other.heatmaps, abs=1e-3)
-        unlike = pytorch(crops, np.zeros_like(found))
+        unlike = reference(crops, np.zeros_like(found))
         assert abs(unlike[0].heatmaps - truth[0].heatmaps).max() > 1e-5  # what is told counts
 
 

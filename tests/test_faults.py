@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from limbwise.guard import Limits
+from limbwise.server.guard import Limits
 from serving import UPGRADE, encoded, logged, masked, scene, seeing, serving, stream, until
 
 

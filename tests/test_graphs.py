@@ -9,10 +9,10 @@ import openvino as ov
 import pytest
 import torch
 
-from limbwise.graphs import STAYS, AnySize
+from limbwise.backends.compiled import STAYS, AnySize
+from limbwise.networks.checkpoint import build, save
+from limbwise.networks.picture_model import to_onnx
 from limbwise.skeleton import Skeleton
-from limbwise.train.checkpoint import build, save
-from limbwise.train.export import to_onnx
 
 STICK = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
 

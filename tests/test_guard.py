@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
 from limbwise.errors import BadInput
-from limbwise.guard import hostname
-from limbwise.query import PICTURE, Flag, Fraction, read
-from limbwise.serve import FILES, PLACES, application
+from limbwise.server.app import FILES, PLACES, application
+from limbwise.server.guard import hostname
+from limbwise.server.query import PICTURE, Flag, Fraction, read
 from serving import encoded, scene, seeing, serving, stream
 
 TOKEN = "open-sesame"

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from limbwise.interrupts import SIGNALS, Stopped, exit_code, held, listen
-from limbwise.outputs import Outputs
+from limbwise.outputs.outputs import Outputs
+from limbwise.outputs.results import Result, open_writer
 from limbwise.pose import Pose
 from limbwise.skeleton import COCO
-from limbwise.video import Frame
-from limbwise.writers import Result, open_writer
+from limbwise.sources.frames import Frame
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 

@@ -6,7 +6,7 @@ import torch
 
 from conftest import REFERENCE, needs_reference
 from limbwise.errors import BadInput
-from limbwise.train.lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
+from limbwise.networks.lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 
 
 @needs_reference

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import REFERENCE, VAL
+from limbwise.export.onnx import export
+from limbwise.geometry import View, cut
+from limbwise.networks import checkpoint as checkpoints
+from limbwise.networks.checkpoint import build, normalised
+from limbwise.networks.lite_hrnet import LiteHRNet, UnitPair
+from limbwise.networks.picture_model import to_onnx
 from limbwise.refine import box_view, mirrored_maps
 from limbwise.skeleton import COCO, Skeleton
-from limbwise.train import checkpoint as checkpoints
-from limbwise.train.checkpoint import build, normalised
-from limbwise.train.export import export, to_onnx
-from limbwise.train.lite_hrnet import LiteHRNet, UnitPair
-from limbwise.view import View, cut
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import second_stage_from_published as published  # type: ignore[import-not-found]
@@ -122,7 +123,7 @@ def test_a_file_with_folded_batch_norm_is_no_checkpoint(tmp_path) -> None:
 @settings(max_examples=25, deadline=None)
 def test_mirrored_maps_agree_with_plain_ones(x: float, y: float, offset: float | None) -> None:
     """Of a network that sees a light, in the crop and in its mirror image."""
-    from limbwise.fields import Fields
+    from limbwise.network_output import Fields
 
     def seen(x: float) -> Fields:
         empty = np.zeros((2, 64, 48), np.float32)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from limbwise.errors import BadInput
+from limbwise.networks.checkpoint import build, load
 from limbwise.skeleton import Skeleton
-from limbwise.train import targets
-from limbwise.train.checkpoint import build, load
-from limbwise.train.frozen import fold, freeze
+from limbwise.train.batches import targets
+from limbwise.train.freeze import fold, freeze
 from limbwise.train.loop import Inputs, Recipe, Run, join_processes
 from limbwise.train.loss import Targets, loss
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from limbwise.errors import BadInput
-from limbwise.train.frozen import freeze
+from limbwise.train.freeze import freeze
 from limbwise.train.loop import Recipe
 from limbwise.train.optimizers import PointwiseMuon, optimizers
 from test_loop import figures, started
@@ -28,7 +28,7 @@ def test_every_weight_that_learns_has_one_optimizer(tmp_path: Path, name: str) -
 
 
 def test_muon_takes_nine_tenths_of_the_whole_network() -> None:
-    from limbwise.train.checkpoint import build
+    from limbwise.networks.checkpoint import build
     from limbwise.train.run import TRAINED
 
     network = build("limbwise", TRAINED).network

@@ -8,7 +8,7 @@ import pytest
 from limbwise.estimator import Estimator
 from limbwise.pace import SHARE, Paced
 from limbwise.pipeline import flow
-from limbwise.video import Frame
+from limbwise.sources.frames import Frame
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 
@@ -84,8 +84,8 @@ def test_one_slow_frame_changes_nothing_and_the_last_stays() -> None:
 
 
 def test_the_command_chooses_and_says_what_it_chose(capsys, tmp_path) -> None:
-    from limbwise.catalogue import SAMPLE
-    from limbwise.cli import exit_code
+    from limbwise.cli.app import exit_code
+    from limbwise.models.catalogue import SAMPLE
 
     where = str(tmp_path / "a.jsonl")
     for options, word in ((["--fps", "0.1"], "accurate"), (["--fps", "100000"], "one-stage")):

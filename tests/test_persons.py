@@ -9,14 +9,14 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from limbwise.data.annotations import ABSENT, SURE, UNSURE
+from limbwise.data.coco import read
 from limbwise.errors import BadInput
 from limbwise.pose import Pose
-from limbwise.train.coco import read
-from limbwise.train.dice import Augment
-from limbwise.train.feed import feed
-from limbwise.train.first_look import _matched, read_found
-from limbwise.train.labels import ABSENT, SURE, UNSURE
-from limbwise.train.persons import person_crops
+from limbwise.train.batches.augmentation import Augment
+from limbwise.train.batches.loader import feed
+from limbwise.train.batches.persons import person_crops
+from limbwise.train.batches.prior_poses import _matched, read_found
 from limbwise.train.run import begin
 from test_augment import ONLY_PLACE, blobs, blueness, inside, places, world
 from test_run import CALM, KITES, kites
@@ -202,7 +202,7 @@ def test_every_row_of_people_is_asked_for_once_an_epoch(tmp_path: Path, monkeypa
         assert torch.equal(of, pictures)
         return person_crops(samples, pictures, people, *rest, **options)
 
-    monkeypatch.setattr("limbwise.train.feed.person_crops", record)
+    monkeypatch.setattr("limbwise.train.batches.loader.person_crops", record)
     sample = feed(labels, made, 64, torch.device("cpu"))
     sample(0, len(labels.keypoints), (0, 1))
     assert sorted(asked[: len(labels.keypoints)]) == list(range(len(labels.keypoints)))

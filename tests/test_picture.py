@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.errors import BadInput
-from limbwise.picture import read_picture, split_jpegs
+from limbwise.sources.image import read_picture, split_jpegs
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (100, 100, 100)
 SCENE = np.zeros((40, 64, 3), np.uint8)  # RGB, no two corners alike

@@ -14,8 +14,8 @@ import PIL.Image
 import pytest
 
 from limbwise.errors import BadInput
-from limbwise.piped import kind
-from limbwise.video import Frame, frames
+from limbwise.sources.frames import Frame, frames
+from limbwise.sources.piped import kind
 from test_video import caught, film, jpeg, scene, steady
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
@@ -88,7 +88,7 @@ def test_thousands_of_damaged_pictures_are_told_once_and_counted() -> None:
 
 
 def test_reports_tell_the_first_and_the_number(capsys) -> None:
-    from limbwise.terminal import Reports
+    from limbwise.cli.terminal import Reports
 
     with Reports() as reports:
         for number in range(500):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from conftest import drawn, standing
+from limbwise.backends.base import Runtime
 from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
 from limbwise.pipeline import Stats, flow, in_thread
-from limbwise.runtime import Runtime
-from limbwise.video import Frame
+from limbwise.sources.frames import Frame
 
 SIZE = (160, 160)
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from limbwise import cli, cli_bench, cli_train
-from limbwise.catalogue import CATALOGUE, SAMPLE
-from limbwise.cli import exit_code
+from limbwise.cli import app as cli
+from limbwise.cli import bench as cli_bench
+from limbwise.cli import train as cli_train
+from limbwise.cli.app import exit_code
 from limbwise.errors import BadInput
-from limbwise.outputs import chosen_format
+from limbwise.models.catalogue import CATALOGUE, SAMPLE
+from limbwise.outputs.outputs import chosen_format
+from limbwise.outputs.recorder import Recorder
+from limbwise.outputs.results import open_writer
 from limbwise.places import check_places
-from limbwise.recorder import Recorder
-from limbwise.writers import open_writer
 
 BUNDLED = CATALOGUE["one-stage"].first.plain
 
@@ -103,7 +105,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (cli, cli_train):
         monkeypatch.setattr(module, "load_pair", worked)
     monkeypatch.setattr(cli, "load", worked)
-    monkeypatch.setattr("limbwise.train.export.export", worked)
+    monkeypatch.setattr("limbwise.export.onnx.export", worked)
     monkeypatch.setattr("limbwise.train.check_data.check_data", worked)
     monkeypatch.setattr("limbwise.train.run.train", worked)
     monkeypatch.setattr("limbwise.bench.table", worked)
@@ -184,7 +186,7 @@ def test_in_a_folder_of_drawings_or_poses_no_input_is_replaced(tmp_path: Path, p
         pytest.raises(BadInput, match="a file that is read"),
     ):
         recorder.add(picture, 0, Path("elsewhere") / "a.png")
-    from limbwise.writers import Result
+    from limbwise.outputs.results import Result
 
     source = tmp_path / "a_keypoints.json"
     source.write_bytes(b"input")

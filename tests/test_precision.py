@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from limbwise import precision
-from limbwise.precision import fastest, ways
+from limbwise.backends import precision
+from limbwise.backends.precision import fastest, ways
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_without_a_cache_nothing_is_measured(files, monkeypatch) -> None:
 
 
 def test_a_real_network_is_measured_in_a_process_of_its_own() -> None:
-    from limbwise.catalogue import CATALOGUE
+    from limbwise.models.catalogue import CATALOGUE
 
     plain = CATALOGUE["fast"].second.plain
     taken = precision.measured([(plain, "f32")], 1)

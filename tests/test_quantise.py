@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from conftest import REFERENCE, VAL, needs_reference, needs_val
-from limbwise import runtime
-from limbwise.catalogue import CATALOGUE, SAMPLE
-from limbwise.cli import exit_code
+from limbwise.backends import onnxruntime, openvino, pytorch
+from limbwise.cli.app import exit_code
 from limbwise.errors import BadInput
 from limbwise.estimator import load
-from limbwise.picture import read_picture
+from limbwise.evaluation.boxes import coco_box, in_picture
+from limbwise.export.int8 import CONVOLUTIONS, _boxes_measured, _lost, layer_errors, quantise
+from limbwise.geometry import fit
+from limbwise.models.catalogue import CATALOGUE, SAMPLE
+from limbwise.networks.checkpoint import save
+from limbwise.networks.lightweight_openpose import LightweightOpenPose
+from limbwise.networks.picture_model import to_onnx
 from limbwise.refine import box_crops, crops
-from limbwise.train.checkpoint import save
-from limbwise.train.evaluate_boxes import coco_box, in_picture
-from limbwise.train.export import to_onnx
-from limbwise.train.lightweight_openpose import LightweightOpenPose
-from limbwise.train.quantise import CONVOLUTIONS, _boxes_measured, _lost, layer_errors, quantise
+from limbwise.sources.image import read_picture
 from limbwise.train.run import TRAINED, begin
-from limbwise.view import fit
 from test_detector import small
 
 pytest.importorskip("nncf")
@@ -44,11 +44,11 @@ def photos(tmp_path: Path) -> Path:
 def test_int8_says_what_float_says(ending, checkpoint, photos, tmp_path) -> None:
     out = tmp_path / f"a.{ending}"
     quantise(checkpoint, out, photos, height=128, max_drop=100)
-    run = runtime.onnx if ending == "onnx" else runtime.openvino
-    quantised, plain = run(out), runtime.openvino(checkpoint, precision="f32")
+    run = onnxruntime.load if ending == "onnx" else openvino.load
+    quantised, plain = run(out), openvino.load(checkpoint, precision="f32")
     assert quantised.description.height == 128
     if ending == "xml":
-        assert runtime.openvino(out, precision="int8").label.startswith("openvino int8, ")
+        assert openvino.load(out, precision="int8").label.startswith("openvino int8, ")
     picture = fit(read_picture(SAMPLE), 128)[0][None]
     said, truth = (each(picture)[0].heatmaps for each in (quantised, plain))
     assert np.abs(said - truth).max() > 0  # it is another network
@@ -102,7 +102,7 @@ def test_a_second_stage_in_int8_keeps_the_people_of_the_first(kind, told, photos
     checkpoint = told if kind == "told" else CATALOGUE["fast"].second.checkpoint
     kept = quantise(checkpoint, out, photos, max_drop=100)
     assert kept.measure == "OKS"
-    quantised, plain = runtime.openvino(out), runtime.openvino(checkpoint)
+    quantised, plain = openvino.load(out), openvino.load(checkpoint)
     assert quantised.description == plain.description
     image = read_picture(SAMPLE)
     if kind == "told":
@@ -181,7 +181,7 @@ def test_a_detector_in_int8_is_measured_by_its_boxes(photos, tmp_path) -> None:
     ]
     assert "Convolution" in rounded
     assert not set(rounded) & {"Multiply", "Subtract", "Squeeze", "Sigmoid"}
-    plain = runtime.torch(tmp_path / "a.safetensors")
+    plain = pytorch.load(tmp_path / "a.safetensors")
     found = {
         name: in_picture(plain, read_picture(photos / name), 96) for name in ("1.png", "2.png")
     }
@@ -195,7 +195,7 @@ def test_a_detector_in_int8_is_measured_by_its_boxes(photos, tmp_path) -> None:
         "categories": [{"id": 1, "name": "person"}],
     }  # fmt: skip
     (tmp_path / "labels.json").write_text(json.dumps(labels))
-    both = runtime.openvino(tmp_path / "a.safetensors", precision="f32"), runtime.openvino(out)
+    both = openvino.load(tmp_path / "a.safetensors", precision="f32"), openvino.load(out)
     files = sorted(photos.iterdir())
     by_labels = _boxes_measured(both, files, tmp_path / "labels.json", 96)
     assert by_labels.measure == "box AP"

@@ -8,20 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, standing
-from limbwise.catalogue import CATALOGUE, SAMPLE
-from limbwise.cli import exit_code
+from limbwise.backends.base import Runtime
+from limbwise.cli.app import exit_code
 from limbwise.decode import tops
 from limbwise.description import ANCESTOR, Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator, load
+from limbwise.geometry import View, cut
+from limbwise.models.catalogue import CATALOGUE, SAMPLE
+from limbwise.networks.checkpoint import build, save
 from limbwise.pipeline import flow
 from limbwise.pose import Pose
 from limbwise.refine import crop_view, distinct, expected_oks, refine
-from limbwise.runtime import Runtime
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.checkpoint import build, save
-from limbwise.video import Frame
-from limbwise.view import View, cut
+from limbwise.sources.frames import Frame
 
 ONE_STAGE = CATALOGUE["one-stage"].first.plain
 LIGHTS = Skeleton(("blue", "green", "red"), (), (0.1, 0.1, 0.1))

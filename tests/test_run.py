@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from limbwise.cli import exit_code
+from limbwise.backends.base import Runtime
+from limbwise.cli.app import exit_code
+from limbwise.data.coco import read
 from limbwise.description import Description
 from limbwise.errors import BadInput
-from limbwise.runtime import Runtime
+from limbwise.networks.checkpoint import build, load, save
 from limbwise.skeleton import BODY, Skeleton
+from limbwise.train.batches.augmentation import Augment
+from limbwise.train.batches.loader import feed
 from limbwise.train.board import wanted_and_said
-from limbwise.train.checkpoint import build, load, save
-from limbwise.train.coco import read
-from limbwise.train.dice import Augment
-from limbwise.train.feed import feed
 from limbwise.train.run import TRAINED, Data, begin, train
 
 NATIVE = shutil.which("c++") is not None

@@ -8,16 +8,20 @@ import onnx
 import pytest
 
 from conftest import REFERENCE, needs_reference
-from limbwise import estimator, runtime
-from limbwise.catalogue import CATALOGUE
+from limbwise import estimator
+from limbwise.backends import onnxruntime, openvino, pytorch
+from limbwise.backends.base import Runtime
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import load, load_pair, stages
-from limbwise.runtime import Runtime
+from limbwise.export.onnx import export, export_like_the_seed
+from limbwise.export.openvino import to_openvino
+from limbwise.geometry import fit
+from limbwise.models.catalogue import CATALOGUE
+from limbwise.networks.picture_model import to_onnx
 from limbwise.skeleton import BODY
-from limbwise.train.convert import to_openvino
-from limbwise.train.export import export, export_like_the_seed, to_onnx
-from limbwise.view import fit
+
+BACKENDS = {"openvino": openvino, "onnx": onnxruntime, "torch": pytorch}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,8 @@ def largest_difference(one: Runtime, other: Runtime, inputs: np.ndarray) -> floa
 def test_every_file_says_in_every_runtime_what_pytorch_says(name, how, files, inputs):
     if how == "onnx" and name.endswith("xml"):
         pytest.skip("ONNX Runtime reads no OpenVINO files")
-    truth = runtime.torch(files["checkpoint"])
-    other = getattr(runtime, how)(files[name], precision="f32")
+    truth = pytorch.load(files["checkpoint"])
+    other = BACKENDS[how].load(files[name], precision="f32")
     assert np.ptp(truth(inputs)[0].heatmaps) > 1e-3  # it says something
     assert largest_difference(truth, other, inputs) < 1e-3
 
@@ -60,9 +64,9 @@ def test_every_file_says_in_every_runtime_what_pytorch_says(name, how, files, in
 def test_open_model_zoos_files_give_the_fields_of_their_kind(picture) -> None:
     inputs = fit(picture, 368)[0][None]
     path = REFERENCE / "human-pose-estimation-0001.onnx"
-    plain = runtime.openvino(path, precision="f32")
-    assert largest_difference(plain, runtime.onnx(path), inputs) < 1e-3
-    quantised = runtime.openvino(
+    plain = openvino.load(path, precision="f32")
+    assert largest_difference(plain, onnxruntime.load(path), inputs) < 1e-3
+    quantised = openvino.load(
         REFERENCE / "human-pose-estimation-0001" / "human-pose-estimation-0001.xml"
     )
     a, b = plain(inputs)[0].heatmaps, quantised(inputs)[0].heatmaps
@@ -86,7 +90,7 @@ def test_after_an_answer_no_thread_stays_busy(how, checkpoint) -> None:
 
 @pytest.mark.parametrize("how", ["openvino", "onnx", "torch"])
 def test_any_size_any_batch_any_threads(how, checkpoint, inputs) -> None:
-    one = getattr(runtime, how)(checkpoint, threads=1, precision="f32")
+    one = BACKENDS[how].load(checkpoint, threads=1, precision="f32")
     both = np.concatenate([inputs, inputs[:, :, ::-1]])
     together = one(both)
     assert len(together) == 2
@@ -106,7 +110,7 @@ def test_a_model_file_describes_itself(files) -> None:
 
 
 def test_results_outlive_the_next_call(checkpoint, inputs) -> None:
-    runs = runtime.openvino(checkpoint, precision="f32")
+    runs = openvino.load(checkpoint, precision="f32")
     first = runs(inputs)[0]
     kept = first.heatmaps.copy()
     runs(np.ascontiguousarray(inputs[:, :, ::-1]))
@@ -169,9 +173,11 @@ def test_int8_is_asked_of_a_quantised_file_only(checkpoint) -> None:
 def test_each_runtime_and_precision_takes_its_file_of_a_bundled_model(monkeypatch) -> None:
     taken: list[tuple[str, ...]] = []
     for name in ("openvino", "onnx", "torch"):
-        monkeypatch.setattr(runtime, name, lambda path, *how, n=name: taken.append((n, path.name)))
+        monkeypatch.setattr(
+            BACKENDS[name], "load", lambda path, *how, n=name: taken.append((n, path.name))
+        )
     monkeypatch.setattr(estimator, "fastest", lambda ways, threads: ways[-1])
-    monkeypatch.setattr("limbwise.precision.capabilities", lambda: ["FP32", "INT8"])
+    monkeypatch.setattr("limbwise.backends.precision.capabilities", lambda: ["FP32", "INT8"])
     there = (".onnx", ".xml")
     monkeypatch.setattr("pathlib.Path.is_file", lambda path: path.suffix in there)
     for how in (("openvino", "f32"), ("openvino", "fast"), ("onnx", "fast"), ("torch", "fast")):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from limbwise.data.prepare import prepare, subset
 from limbwise.errors import BadInput
+from limbwise.networks.checkpoint import load
+from limbwise.networks.lightweight_openpose import LightweightOpenPose, load_mobilenet
 from limbwise.skeleton import COCO
-from limbwise.train.checkpoint import load
-from limbwise.train.lightweight_openpose import LightweightOpenPose, load_mobilenet
-from limbwise.train.prepare import prepare, subset
 
 ROOT = Path(__file__).parents[1]
 
@@ -122,7 +122,7 @@ def test_mobilenet_fills_the_trunk_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_prepared_labels_train_alike_and_are_smaller(people: Path, tmp_path: Path) -> None:
-    from limbwise.train.coco import read
+    from limbwise.data.coco import read
 
     out = tmp_path / "small.json"
     assert prepare(people, out) == (5, 5)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from limbwise import cli
+from limbwise.cli import app as cli
 from limbwise.estimator import MIN_SCORE
-from limbwise.guard import Limits
-from limbwise.serve import FILES
+from limbwise.outputs.results import Result, record
+from limbwise.server.app import FILES
+from limbwise.server.guard import Limits
 from limbwise.skeleton import BODY
-from limbwise.writers import Result, record
 from serving import Gate, Site, bomb, encoded, gauge, posting, scene, seeing, serving, stream, until
 
 

@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from limbwise.guard import Limits
+from limbwise.server.guard import Limits
 from serving import Gate, bomb, encoded, gauge, posting, scene, seeing, serving, stream, until
 
 SMALL = Limits(bytes=20_000, pixels=100_000, seconds=1.0)

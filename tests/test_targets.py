@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from conftest import drawn, standing
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train import targets
+from limbwise.train.batches import targets
 
 LINE = Skeleton(("a", "b"), (("a", "b"),), (0.1, 0.1))
 

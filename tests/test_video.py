@@ -20,9 +20,9 @@ import PIL.Image
 import pytest
 from av.stream import Disposition
 
-from limbwise import video
 from limbwise.errors import BadInput
-from limbwise.video import Frame, count, frames, is_live, read_picture
+from limbwise.sources import frames as video
+from limbwise.sources.frames import Frame, count, frames, is_live, read_picture
 
 VTEST = Path(__file__).parents[2] / "shared/data/vtest.avi"
 TIMES = [0.0, 0.04, 0.1, 0.5, 0.56, 0.6, 1.2, 1.24]  # of no steady rate

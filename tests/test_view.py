@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbwise.view import View, fit
+from limbwise.geometry import View, fit
 
 sides = st.integers(1, 700)
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from limbwise.window import Window
+from limbwise.outputs.window import Window
 
 pygame = pytest.importorskip("pygame")
 PICTURE = np.full((48, 64, 3), (10, 20, 30), np.uint8)

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.errors import BadInput
+from limbwise.outputs.results import Result, open_writer, record
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, BODY_25, COCO, Skeleton
-from limbwise.writers import Result, open_writer, record
 
 FISH = Skeleton(("snout", "left_fin", "right_fin", "tail"), (("snout", "tail"),), (0.1,) * 4)
 FILES = ("jsonl", "coco", "csv")

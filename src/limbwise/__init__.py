@@ -8,17 +8,17 @@ for frame in limbwise.frames("street.mp4"):
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from .draw import draw
 from .errors import BadInput
 from .estimator import Estimator, load
-from .picture import read_picture
+from .outputs.draw import draw
 from .pose import Pose, oks
 from .skeleton import BODY, BODY_25, COCO, Skeleton
+from .sources.image import read_picture
 from .track import Tracker
 
 if TYPE_CHECKING:
-    from .recorder import Recorder
-    from .video import Frame, frames
+    from .outputs.recorder import Recorder
+    from .sources.frames import Frame, frames
 
 try:
     __version__ = version("limbwise")
@@ -48,11 +48,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Video is loaded when it is asked for: training needs none of it, nor PyAV."""
     if name == "Recorder":
-        from .recorder import Recorder
+        from .outputs.recorder import Recorder
 
         return Recorder
     if name in ("Frame", "frames"):
-        from . import video
+        from .sources import frames as video
 
         return getattr(video, name)
     raise AttributeError(f"module 'limbwise' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """The console command; where not even its libraries can be loaded, one line says why."""
     try:
-        from .cli import main as command
+        from .cli.app import main as command
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except (ImportError, MemoryError, OSError) as error:

@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends.compiled import STAYS
+from .backends.openvino import capabilities
 from .decode import decode
-from .draw import draw
 from .errors import BadInput
 from .estimator import Estimator, load, load_pair
-from .fields import Fields
-from .graphs import STAYS
+from .geometry import Image
+from .network_output import Fields
+from .outputs.draw import draw
 from .refine import poses_in_boxes, refine
-from .runtime import capabilities
-from .view import Image
 
 Name = TypeVar("Name")
 

@@ -7,7 +7,7 @@ A box is left, top, right, bottom and a score. Edges lie between pixels: the pic
 import numpy as np
 from numpy.typing import NDArray
 
-from .view import Image, View
+from .geometry import Image, View
 
 Floats = NDArray[np.float32]
 

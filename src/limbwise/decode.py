@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .fields import Fields
+from .network_output import Fields
 from .pose import Pose
 from .skeleton import Skeleton
 

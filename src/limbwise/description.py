@@ -7,8 +7,8 @@ from typing import Any
 
 from .decode import decode
 from .errors import BadInput
+from .geometry import FITS
 from .skeleton import BODY, Skeleton
-from .view import FITS
 
 KEY = "limbwise"  # of the description in a model file's metadata
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from . import runtime as runtimes
+from .backends import onnxruntime, openvino, pytorch
+from .backends.base import Runtime, is_checkpoint
+from .backends.precision import Way, fastest, ways
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
-from .catalogue import CATALOGUE, DEFAULT, ONE_STAGE, SAMPLE, Network, named
 from .decode import decode
 from .errors import BadInput
-from .fields import Fields
+from .geometry import Image, View, fit
+from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, SAMPLE, Network, named
+from .network_output import Fields
 from .pose import Pose
-from .precision import Way, fastest, ways
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
-from .runtime import Runtime
-from .view import Image, View, fit
 
 __all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
@@ -188,11 +188,11 @@ def load_pair(
 
     def started(stage: Network | Path) -> Runtime:
         if runtime == "openvino":
-            return runtimes.openvino(*_way(stage, precision, threads), threads, pinning)
+            return openvino.load(*_way(stage, precision, threads), threads, pinning)
         path = _file(stage, runtime)
         if runtime == "onnx":
-            return runtimes.onnx(path, threads, precision)
-        return runtimes.torch(path, threads, precision, device)
+            return onnxruntime.load(path, threads, precision)
+        return pytorch.load(path, threads, precision, device)
 
     first, second = stages(model, person)
     return started(first), started(second) if second else None
@@ -226,7 +226,7 @@ def _way(stage: Network | Path, precision: str, threads: int | None) -> Way:
     """The file and the precision that OpenVINO computes."""
     plain, quantised = (stage, None) if isinstance(stage, Path) else (stage.plain, stage.quantised)
     if precision == "fast":
-        if quantised is None and runtimes.is_checkpoint(plain):
+        if quantised is None and is_checkpoint(plain):
             return plain, "f32"
         return fastest(ways(_checked(plain), quantised), threads)
     if precision == "int8" and quantised is not None:
@@ -237,7 +237,7 @@ def _way(stage: Network | Path, precision: str, threads: int | None) -> Way:
 def _checked(path: Path) -> Path:
     if not path.is_file():
         raise BadInput(f"the model file {path} does not exist; bundled are {', '.join(CATALOGUE)}")
-    if path.suffix not in (".onnx", ".xml") and not runtimes.is_checkpoint(path):
+    if path.suffix not in (".onnx", ".xml") and not is_checkpoint(path):
         raise BadInput(
             f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed"
         )

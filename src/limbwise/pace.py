@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .catalogue import DEFAULT
 from .estimator import Estimator
+from .geometry import Image
+from .models.catalogue import DEFAULT
 from .pose import Pose
-from .view import Image
 
 SHARE = 0.8  # of a frame's time, what a frame may take before the start
 _FRAMES = 12  # of which the median is held against a frame's time

@@ -18,7 +18,7 @@ import numpy as np
 from .estimator import Estimator
 from .pace import Paced
 from .pose import Pose
-from .video import Frame
+from .sources.frames import Frame
 
 Item = TypeVar("Item")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .atomic import is_stdout
 from .errors import BadInput
-from .picture import PICTURES
+from .sources.image import PICTURES
 
 
 class Identity(NamedTuple):

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends.base import Runtime
 from .decode import tops
 from .description import Description
 from .errors import BadInput
+from .geometry import Image, View, cut
 from .pose import Pose, oks
 from .proportions import without_impossible
-from .runtime import Runtime
 from .skeleton import BODY, COCO, Skeleton
-from .view import Image, View, cut
 
 Floats = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from random import Random
 
 import ingredients as of
 
-from limbwise.catalogue import CATALOGUE, SAMPLE
+from limbwise.models.catalogue import CATALOGUE, SAMPLE
 
 POSE = CATALOGUE["fast"].second.plain  # a second stage
 

@@ -17,9 +17,9 @@ import PIL.Image
 import torch
 
 from limbwise.estimator import SAMPLE
+from limbwise.networks.checkpoint import build, save
+from limbwise.networks.picture_model import to_onnx
 from limbwise.skeleton import COCO, Skeleton
-from limbwise.train.checkpoint import build, save
-from limbwise.train.export import to_onnx
 
 FORMS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp",
          "TIFF": ".tif", "PPM": ".ppm"}  # fmt: skip

@@ -19,9 +19,10 @@ from random import Random
 import pytest
 from families import FAMILIES, Case, environment, labels
 
-from limbwise import runtime
-from limbwise.catalogue import MODELS
-from limbwise.cli import exit_code
+from limbwise.backends import openvino
+from limbwise.backends.base import Runtime
+from limbwise.cli.app import exit_code
+from limbwise.models.catalogue import MODELS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a shell, links and devices")
 ALL = os.environ.get("LIMBWISE_FUZZ") == "all"
@@ -41,15 +42,15 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _bundled_models_are_loaded_once():
-    plain = runtime.openvino
+    plain = openvino.load
     kept = cache(plain)
 
-    def openvino(path: Path, *args: object, **how: object) -> runtime.Runtime:
+    def load(path: Path, *args: object, **how: object) -> Runtime:
         return (kept if Path(path).parent == MODELS else plain)(path, *args, **how)
 
-    runtime.openvino = openvino
+    openvino.load = load
     yield
-    runtime.openvino = plain
+    openvino.load = plain
 
 
 def fingerprints(folder: Path) -> dict[str, str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..view import Image
-from .checkpoint import Checkpoint, normalised
+from ..geometry import Image
+from ..networks.checkpoint import Checkpoint, normalised
 from .colours import overlaid, warm, wheel
 from .loop import Look, Report, Sampler
 

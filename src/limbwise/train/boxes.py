@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .detector_network import decoded, points
+from ..networks.detector import decoded, points
 
 CANDIDATES = 13  # cells of which a person takes as many as their overlaps add up to
 _EDGES, _CENTRE = 3.0, 1.0  # what the terms of the assignment's cost count, the score's being 1

@@ -18,16 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from ..atomic import check_writable, replacing
+from ..data.annotations import ABSENT, SURE, UNSURE, Fault, Labels
+from ..data.coco import Paths, read
 from ..errors import BadInput
+from ..geometry import Image
 from ..skeleton import Skeleton
-from ..view import Image
-from .augment import Batch, augmented
-from .coco import Paths, read
+from .batches.batch import Batch, augmented
+from .batches.pictures import Progress, load_pictures, unreadable
+from .batches.samples import samples
+from .batches.targets import heatmaps, limb_fields
 from .colours import overlaid, warm, wheel
-from .labels import ABSENT, SURE, UNSURE, Fault, Labels
-from .pictures import Progress, load_pictures, unreadable
-from .samples import samples
-from .targets import heatmaps, limb_fields
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512)  # pixels, of the long side of people
 _STRIDE = 8

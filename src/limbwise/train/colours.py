@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..view import Image
+from ..geometry import Image
 
 
 def warm(heat: NDArray[np.float32]) -> Image:

@@ -20,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..atomic import replacing
 from ..errors import BadInput
-from . import checkpoint as checkpoints
-from .checkpoint import Checkpoint
-from .depthwise import accelerate
-from .frozen import fold, freeze
+from ..networks import checkpoint as checkpoints
+from ..networks.checkpoint import Checkpoint
+from .freeze import fold, freeze
 from .loss import Targets, loss
+from .native.depthwise import accelerate
 from .optimizers import computes_bf16, optimizers
 
 # What a network is given: pictures (N, 3, H, W) 0..255, and what a first look found if it asks

@@ -8,25 +8,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..catalogue import CATALOGUE
+from ..backends.base import Runtime, has, is_checkpoint
+from ..data.annotations import Labels
+from ..data.coco import has_keypoints, keypoint_names, read
 from ..errors import BadInput
 from ..estimator import load as load_model
-from ..runtime import Runtime, has, is_checkpoint
+from ..evaluation.boxes import evaluate_boxes
+from ..evaluation.evaluate import evaluate, read_labels
+from ..models.catalogue import CATALOGUE
+from ..networks.checkpoint import Checkpoint, build, kind_of, load
+from ..networks.lightweight_openpose import LightweightOpenPose, load_mobilenet
+from ..networks.limbwise import LimbwiseNetwork, load_imagenet
+from ..networks.lite_hrnet import LiteHRNet
+from ..networks.person import PersonNetwork
+from ..networks.picture_model import PictureModel
 from ..skeleton import BODY, COCO, Skeleton
-from .checkpoint import Checkpoint, build, kind_of, load
-from .coco import has_keypoints, keypoint_names, read
-from .dice import Augment
-from .evaluate import evaluate, read_labels
-from .evaluate_boxes import evaluate_boxes
-from .export import PictureModel
-from .feed import feed, worth_a_look
-from .first_look import read_found
-from .labels import Labels
-from .lightweight_openpose import LightweightOpenPose, load_mobilenet
-from .limbwise_network import LimbwiseNetwork, load_imagenet
-from .lite_hrnet import LiteHRNet
+from .batches.augmentation import Augment
+from .batches.loader import feed, worth_a_look
+from .batches.prior_poses import read_found
 from .loop import Look, Recipe, Report, Run, Validate, join_processes
-from .person_network import PersonNetwork
 
 Paths = Sequence[str | Path]
 

@@ -1,0 +1,135 @@
+"""Which precision a network is computed in: what is quickest here, measured once and remembered.
+
+What a processor says that it can do is no guide: a Xeon with AVX-512 BF16 and without AMX takes 1.3
+to 1.7 times as long in bf16 as in f32, another half the time (docs/log.md).
+"""
+
+import contextlib
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import cache
+from ..atomic import write_json
+from .base import Runtime
+from .openvino import capabilities, cpu
+from .openvino import load as openvino
+
+Way = tuple[Path, str]  # a model file, and the precision it is computed in
+
+_ROUNDS = 6
+_PATIENCE = 60.0  # seconds
+_GAIN = 0.95  # of the first way's time: what another must stay below to be chosen
+
+
+def ways(plain: Path, quantised: Path | None = None) -> list[Way]:
+    """How a network can be computed here, the most exact first."""
+    capable = capabilities()
+    found = [(plain, "f32")]
+    if "BF16" in capable and plain.suffix != ".xml":
+        found.append((plain, "bf16"))
+    if quantised and quantised.is_file() and "INT8" in capable:
+        found.append((quantised, "int8"))
+    return found
+
+
+def fastest(several: Sequence[Way], threads: int | None) -> Way:
+    """The quickest of several ways on this machine; the first where nothing can be remembered."""
+    kept = cache.folder()
+    if len(several) == 1 or kept is None:
+        return several[0]
+    path, key = kept / "precision.json", _key(several, threads)
+    known = _read(path)
+    if known.get(key) not in {precision for _, precision in several}:
+        taken = measured(several, threads)
+        if not taken:
+            return several[0]
+        best = min(taken, key=lambda way: taken[way] * (_GAIN if way == several[0] else 1))
+        known = {**_read(path), key: best[1]}
+        with contextlib.suppress(OSError):
+            write_json(path, known)
+    return next(way for way in several if way[1] == known[key])
+
+
+def measured(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
+    """The least milliseconds of each way; {} if they cannot be measured.
+
+    In a process of its own: one that had computed a network in several precisions died now and
+    then when it was interrupted later (docs/log.md).
+    """
+    given = json.dumps([[[str(path), precision] for path, precision in several], threads])
+    command = [sys.executable, "-m", "limbwise.backends.precision", given]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)
+        taken = [float(each) for each in json.loads(done.stdout)]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+    return dict(zip(several, taken, strict=True))
+
+
+def measured_here(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
+    """The same in this process, in turns."""
+    runtimes = {way: openvino(*way, threads) for way in several}
+    inputs = _inputs(next(iter(runtimes.values())))
+    taken = dict.fromkeys(several, float("inf"))
+    for _ in range(_ROUNDS):
+        for way, runtime in runtimes.items():
+            began = time.perf_counter()
+            runtime.run(*inputs)
+            taken[way] = min(taken[way], 1000 * (time.perf_counter() - began))
+    return taken
+
+
+def _inputs(runtime: Runtime) -> tuple[np.ndarray[Any, Any], ...]:
+    """Two crops, or a picture of 4 to 3."""
+    its = runtime.description
+    height, width = its.crop or (its.height, its.height * 4 // 3)
+    if its.fit != "height":
+        height, width = its.height * 3 // 4, its.height
+    shape = (
+        2 if its.crop else 1,
+        *(-(-side // its.multiple) * its.multiple for side in (height, width)),
+        3,
+    )
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    told = np.zeros((shape[0], len(its.skeleton.keypoints), 3), np.float32)
+    return (image, told) if its.crop and its.prior else (image,)
+
+
+def _key(several: Sequence[Way], threads: int | None) -> str:
+    """Of what decides: processor, OpenVINO, threads, and the models themselves."""
+    import openvino as ov
+
+    digest = hashlib.sha256(f"{cpu()} {ov.__version__} {threads}".encode())
+    for path, precision in several:
+        digest.update(precision.encode())
+        digest.update(path.read_bytes())
+        if path.suffix == ".xml":
+            digest.update(str(path.with_suffix(".bin").stat().st_size).encode())
+    return digest.hexdigest()[:32]
+
+
+def _read(path: Path) -> dict[str, str]:
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(path.read_text())
+        if isinstance(known, dict):
+            return known
+    return {}
+
+
+def main(text: str) -> None:
+    """Prints the milliseconds of each way, for `measured`."""
+    several, threads = json.loads(text)
+    taken = measured_here([(Path(path), precision) for path, precision in several], threads)
+    print(json.dumps(list(taken.values())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,31 @@
+"""PyTorch: checkpoints as they are, on a CPU or another device."""
+
+from pathlib import Path
+
+from ..errors import BadInput
+from .base import Batch, Maps, Runtime, is_checkpoint, need_torch, only_f32
+
+
+def load(
+    path: Path, threads: int | None = None, precision: str = "fast", device: str = "cpu"
+) -> Runtime:
+    """Runs checkpoint files with PyTorch, in f32, on `device`."""
+    only_f32("torch", precision)
+    if not is_checkpoint(path) and path.suffix != ".onnx":
+        raise BadInput(f"{path} is not a checkpoint: the torch runtime needs .safetensors or .pth")
+    need_torch()
+    import torch as th
+
+    from ..networks.picture_model import as_seen_by_backends
+
+    model, description = as_seen_by_backends(path)
+    model = model.to(device)
+    if threads:
+        th.set_num_threads(threads)
+
+    def run(*inputs: Batch | Maps) -> tuple[Maps, ...]:
+        with th.inference_mode():
+            maps = model(*(th.from_numpy(each).to(device) for each in inputs))
+        return tuple(each.cpu().numpy() for each in maps)
+
+    return Runtime(description, f"torch f32 {device}", run)

@@ -1,0 +1,150 @@
+"""`limbwise bench`: what a picture takes here, by runtime, precision, size, threads and batch."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..atomic import check_writable, failing_to_write, replacing, write_json
+from ..errors import BadInput
+from ..places import check_places
+from .options import PLACE, ModelOption, model_files
+from .terminal import complain, failing_in_one_line
+
+
+@failing_in_one_line()
+def bench(
+    model: ModelOption = None,
+    size: Annotated[str, typer.Option(help="Input heights: 256,368.")] = "",
+    threads: Annotated[str, typer.Option(help="1,2; all cores if absent.")] = "",
+    batch: Annotated[str, typer.Option(help="Pictures that go through the network at once.")] = "1",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Several side by side as well, pinned and not.")
+    ] = 1,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="All of it as JSON.", **PLACE)
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="The medians as bars: OUT.png.", **PLACE)
+    ] = None,
+) -> None:
+    """Milliseconds for fit, network, decode, refine, draw and the whole, per runtime, here."""
+    from .. import bench as timing
+    from ..estimator import SAMPLE, load
+    from ..sources.image import read_picture
+
+    check_places([image or SAMPLE, *model_files(model)], {"--json": json_path, "--plot": plot})
+    if json_path:
+        check_writable(json_path, stream=True)
+    if plot:
+        check_writable(plot)
+        if plot.suffix.lower() != ".png":
+            raise BadInput(f"{plot} should end in .png")
+    picture = read_picture(image or SAMPLE)
+    complained: set[str] = set()
+
+    def report(error: BadInput) -> None:
+        if str(error) not in complained:
+            complain(error)
+        complained.add(str(error))
+
+    rows = timing.table(
+        model, picture, heights=_numbers("--size", size) or [None], rounds=rounds, report=report,
+        threads=_numbers("--threads", threads) or [None], batches=_numbers("--batch", batch) or [1],
+    )  # fmt: skip
+    stdout = Console(highlight=False, width=max(Console().width, 160))
+    stdout.print(_table(f"{timing.machine()}: ms, least/median/p99 of {rounds}", rows))
+    one = load(model, height=rows[0].height)
+    crowds = timing.crowds(one, picture, (1, 2, 4, 8, 16), rounds)
+    for people, taken in crowds.items():
+        stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
+    rates: dict[str, float] = {}
+    if processes > 1:
+        rates = timing.side_by_side(model, picture, rows[0].height, processes)
+        for name, rate in rates.items():
+            stdout.print(f"{name}: {rate:.1f} pictures a second together")
+    if json_path:
+        write_json(json_path, {
+            "machine": timing.machine(), "rounds": rounds, "rows": [asdict(row) for row in rows],
+            "decode": {people: asdict(taken) for people, taken in crowds.items()},
+            "processes": rates,
+        })  # fmt: skip
+    if plot:
+        _save(plot, timing.chart(rows))
+
+
+@failing_in_one_line()
+def models(
+    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="All of it as JSON.")] = None,
+) -> None:
+    """The bundled models: what they do, how well, at what price, and how fast here."""
+    from .. import bench as timing
+    from ..estimator import load
+    from ..models.catalogue import CATALOGUE, SAMPLE
+    from ..sources.image import read_picture
+
+    if json_path:
+        check_writable(json_path)
+    picture = read_picture(SAMPLE)
+    rows = []
+    for bundled in CATALOGUE.values():
+        estimate = load(bundled.name, threads=threads)
+        timing.settle(estimate, picture)
+        taken = timing.interleaved({"": partial(estimate, picture)}, 10)[""]
+        rows.append({
+            "model": bundled.name, "about": bundled.about, **bundled.figures,
+            "ms": round(taken.least, 1), "computed": _labels(estimate), "licence": "Apache-2.0",
+        })  # fmt: skip
+    table = Table(title=f"{timing.machine()}: ms for the sample picture of two people")
+    for column in rows[0]:
+        table.add_column(column, no_wrap=column != "about")
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in rows[0]))
+    Console(highlight=False, width=max(Console().width, 140)).print(table)
+    if json_path:
+        write_json(json_path, {"machine": timing.machine(), "models": rows})
+
+
+def _labels(estimate: Any) -> str:
+    stages = [each.label for each in (estimate.runtime, estimate.person) if each]
+    return " + ".join(dict.fromkeys(stages))
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",") if part]
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 for number in numbers):
+        raise BadInput(f"{option} {text} is not a list of whole numbers such as 1,2")
+    return numbers
+
+
+def _table(title: str, rows: list[Any]) -> Table:
+    table = Table(title=title)
+    for column in ("runtime", "height", "threads", "batch", *rows[0].stages):
+        table.add_column(column, justify="left" if column == "runtime" else "right", no_wrap=True)
+    for row in rows:
+        cells = ["/".join(map(_short, (t.least, t.median, t.late))) for t in row.stages.values()]
+        table.add_row(row.runtime, str(row.height), str(row.threads), str(row.batch), *cells)
+    return table
+
+
+def _short(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
+
+
+def _save(path: Path, picture: Any) -> None:
+    import cv2
+
+    with failing_to_write(path), replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())

@@ -1,0 +1,113 @@
+"""How the commands speak to a person: one line for what went wrong, a bar for what takes long."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from ..errors import BadInput
+from ..interrupts import exit_code
+from .environment import lack
+
+# What typer raises for options that it cannot take, whichever click it is made with.
+WRONG_OPTIONS: type[Exception] = typer.BadParameter.__mro__[2]
+TOLD = 2  # what else cannot be read is counted
+
+stderr = Console(stderr=True, highlight=False)
+
+
+def complain(error: object) -> None:
+    wide = Console(stderr=True, highlight=False, width=max(stderr.width, 80))  # COLUMNS may say 0
+    wide.print(f"limbwise: {error}", style="red", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def failing_in_one_line() -> Iterator[None]:
+    """What a user can mend becomes one line on stderr and exit code 2."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our stdout has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - it is flushed at exit
+        raise SystemExit(0) from None
+    except KeyboardInterrupt as stop:
+        complain("interrupted; what was done is written")
+        raise SystemExit(exit_code(stop)) from None
+    except (BadInput, OSError) as error:
+        complain(error if isinstance(error, BadInput) else _of_system(error))
+        raise SystemExit(2) from None
+    except WRONG_OPTIONS as error:
+        said = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        if said:
+            complain(f"{said} (--help tells more)")
+        raise SystemExit(2) from None
+    except (ImportError, MemoryError, RuntimeError) as error:
+        if (told := lack(error)) is None:
+            raise
+        complain(told)
+        raise SystemExit(1) from None
+
+
+def _of_system(error: OSError) -> str:
+    """Without its number, and of a name that is too long both ends."""
+    reason, name = error.strerror or str(error), str(error.filename or "")
+    name = f"{name[:80]}...{name[-40:]}" if len(name) > 200 else name
+    return f"{name}: {reason}" if name else reason
+
+
+def stdout_is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+class Reports:
+    """Takes what cannot be read among several: tells the first, counts the rest, tells how many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, error: BadInput) -> None:
+        self.count += 1
+        if self.count <= TOLD:
+            complain(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.count > TOLD:
+            complain(f"and so on: {self.count} in all could not be read, or not to their end")
+
+
+class _Rate(ProgressColumn):
+    """Frames per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} fps" if task.speed else "- fps")
+
+
+def progress(
+    items: Iterable[Any], total: int | None, what: str, quiet: bool = False
+) -> Iterator[Any]:
+    """The items, with a bar, rate and time left on a terminal; silent in a pipe."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield from items
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()
+    with Progress(*columns, TimeRemainingColumn(), console=stderr) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)

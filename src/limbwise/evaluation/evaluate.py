@@ -1,0 +1,282 @@
+"""How good: COCO keypoint AP and AR of a runtime on labelled pictures, through pycocotools.
+
+Flip and several scales average the fields of several passes on the cells of the plain one.
+"""
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.base import Runtime, has
+from ..decode import decode
+from ..errors import BadInput
+from ..estimator import Estimator
+from ..geometry import COCO_CORNER, Image, View, fit
+from ..network_output import Fields
+from ..outputs.results import coco_person
+from ..pose import Pose
+from ..refine import check_pair, poses_in_boxes, refine
+from ..skeleton import BODY, COCO, Skeleton
+from ..sources.image import read_picture
+
+METRICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}  # places in COCOeval.stats
+
+LEAST_BOX = 0.05  # score of a box that counts: AP asks for everybody, in order
+
+Progress = Callable[[Sequence[dict[str, Any]]], Iterable[dict[str, Any]]]
+
+
+def evaluate(
+    runtime: Runtime,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    person: Runtime | None = None,
+    height: int | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    limit: int | None = None,
+    progress: Progress = iter,
+    **options: Any,
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
+
+    With `person` everybody found is looked at again (refine.py). A runtime that itself looks at one
+    person only is told where the labelled people are. `height` is the input height in pixels,
+    `options` go to `decode`; `min_box` as in `Estimator`. BadInput if pycocotools, a key of the
+    label file or a picture is missing.
+    """
+    labels = read_labels(annotations)
+    pictures = labels["images"][:limit]
+    layout = layout_of(labels, (person or runtime).description.skeleton, annotations)
+    find = _finder(runtime, person, labels, layout, height, flip, scales, options)
+    began = time.perf_counter()
+    detections = []
+    for entry in progress(pictures):
+        image = read_picture(Path(images) / entry["file_name"])
+        people = (coco_person(pose, entry["id"], layout) for pose in find(image, entry["id"]))
+        detections += [person for person in people if person]
+    seconds = time.perf_counter() - began
+    found = score(labels, detections, [entry["id"] for entry in pictures], layout)
+    return found | {"images": len(pictures), "seconds": round(seconds, 2)}, detections
+
+
+def _finder(
+    runtime: Runtime, person: Runtime | None, labels: dict[str, Any], layout: Skeleton,
+    height: int | None, flip: bool, scales: Sequence[float], options: dict[str, Any],
+) -> Callable[[Image, int], list[Pose]]:  # fmt: skip
+    """An image and its id to the poses in it, by whatever the networks do."""
+    its = runtime.description
+    if its.crop and its.prior:
+        told = _labelled(labels, layout, its.skeleton)
+
+        def find_told(image: Image, n: int) -> list[Pose]:
+            seen = refine(image, told.get(n, []), runtime, tell=False)
+            return [replace(pose, score=float(pose.confidence.mean())) for pose in seen]
+
+        return find_told
+    if its.crop:
+        boxes = _labelled_boxes(labels)
+        return lambda image, n: poses_in_boxes(
+            image, boxes.get(n, np.zeros((0, 5), np.float32)), runtime, flip=flip
+        )
+    if its.boxes and person is not None:
+        estimate_all = Estimator(
+            runtime, person=person, height=height, flip=flip, min_score=0,
+            min_box=options.get("min_box", LEAST_BOX),
+        )  # fmt: skip
+        return lambda image, n: estimate_all(image)
+    if person is not None:
+        check_pair(its, person.description)
+
+    def find(image: Image, n: int) -> list[Pose]:
+        poses = estimate(runtime, image, height or its.height, flip, scales, **options)
+        return poses if person is None else refine(image, poses, person)
+
+    return find
+
+
+def _labelled_boxes(labels: dict[str, Any]) -> dict[int, Any]:
+    """By a picture's id the boxes (P, 5) of the people with keypoints, with a score of 1."""
+    boxes: dict[int, list[list[float]]] = {}
+    for entry in labels["annotations"]:
+        if any(entry["keypoints"][2::3]):
+            left, top = (side - COCO_CORNER for side in entry["bbox"][:2])
+            right, bottom = left + entry["bbox"][2], top + entry["bbox"][3]
+            boxes.setdefault(entry["image_id"], []).append([left, top, right, bottom, 1])
+    return {image: np.array(some, np.float32) for image, some in boxes.items()}
+
+
+def read_labels(path: str | Path, keypoints: bool = True) -> dict[str, Any]:
+    """A COCO keypoint file, or any of boxes without `keypoints`; BadInput names what is missing."""
+    try:
+        labels: Any = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise BadInput(f"{path} is not a JSON file: {error}") from error
+    named = ("keypoints",) * keypoints
+    needed = {
+        "images": ("id", "file_name"),
+        "annotations": ("id", "image_id", "category_id", *named, "bbox", "area"),
+        "categories": ("id", *named),
+    }
+    for part, keys in needed.items():
+        entries = labels.get(part) if isinstance(labels, dict) else None
+        if not isinstance(entries, list):
+            raise BadInput(f"{path} is not a COCO keypoint file: it has no list '{part}'")
+        for number, entry in enumerate(entries):
+            for key in keys:
+                if key not in entry:
+                    raise BadInput(f"{path}: entry {number} of '{part}' has no '{key}'")
+    if not labels["images"] or not labels["categories"]:
+        raise BadInput(f"{path} names no pictures or no category")
+    checked: dict[str, Any] = labels
+    return checked
+
+
+def layout_of(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> Skeleton:
+    """The keypoints of the label file in its order; limbs play no part. BadInput if the skeleton
+    lacks one."""
+    names = tuple(labels["categories"][0]["keypoints"])
+    if skeleton.keypoints == COCO.keypoints:
+        skeleton = BODY  # poses have the neck too
+    known = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
+    if missing := [name for name in names if name not in known]:
+        raise BadInput(f"{path} labels keypoints that the model lacks: {', '.join(missing)}")
+    return Skeleton(names, (), tuple(known[name] for name in names))
+
+
+def _labelled(
+    labels: dict[str, Any], layout: Skeleton, skeleton: Skeleton
+) -> dict[int, list[Pose]]:
+    """The people with keypoints of each picture, by its id."""
+    people: dict[int, list[Pose]] = {}
+    for entry in labels["annotations"]:
+        pose = as_pose(entry["keypoints"], layout)
+        if pose.found.any():
+            people.setdefault(entry["image_id"], []).append(pose.as_skeleton(skeleton))
+    return people
+
+
+def as_pose(values: Sequence[float], layout: Skeleton, score: float = 1.0) -> Pose:
+    """x, y and visibility or confidence of each keypoint in turn, as COCO's labels and results have
+    them, in limbwise's pixels; ValueError if these are not the keypoints of `layout`."""
+    x, y, sure = np.array(values, np.float32).reshape(-1, 3).T
+    xy = np.where(sure > 0, [x - COCO_CORNER, y - COCO_CORNER], np.nan).T
+    return Pose(layout, xy.astype(np.float32), sure.clip(0, 1), score)
+
+
+def score(
+    labels: dict[str, Any],
+    detections: list[dict[str, Any]],
+    images: list[int],
+    layout: Skeleton,
+) -> dict[str, float]:
+    """COCO's metrics of `detections` on the pictures with the ids `images`."""
+    if not detections:
+        return dict.fromkeys(METRICS, 0.0)
+    judge = judged(
+        labels, detections, "keypoints", imgIds=images, kpt_oks_sigmas=np.array(layout.sigmas)
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        judge.summarize()
+    return {name: round(float(judge.stats[place]), 4) for name, place in METRICS.items()}
+
+
+def judged(
+    labels: dict[str, Any], detections: list[dict[str, Any]], kind: str, **parameters: Any
+) -> Any:
+    """COCO's own judge of "keypoints" or "bbox" detections, at least one, with its `eval` made."""
+    if not has("pycocotools"):
+        raise BadInput("pycocotools is missing: pip install 'limbwise[eval]'")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
+        truth = COCO()
+        truth.dataset = {"info": {}, **labels}
+        truth.createIndex()
+        judge = COCOeval(truth, truth.loadRes(detections), kind)
+        for name, value in parameters.items():
+            setattr(judge.params, name, value)
+        judge.evaluate()
+        judge.accumulate()
+    return judge
+
+
+def estimate(
+    runtime: Runtime,
+    image: Image,
+    height: int,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    **options: Any,
+) -> list[Pose]:
+    """The poses in an image, best first, from the mean fields of all scales and their mirrors."""
+    multiple = runtime.description.multiple
+    how = runtime.description.fit
+    picture, view = fit(image, height, multiple, to=how)
+    shape = (
+        picture.shape[0] // runtime.description.stride,
+        (picture.shape[1] // runtime.description.stride),
+    )
+    several = []
+    for scale in scales:
+        scaled, its_view = fit(image, round(height * scale), multiple, to=how)
+        several.append(resampled(_fields(runtime, scaled, flip), its_view, view, shape))
+    said = mean_fields(several)
+    options = {**runtime.description.decoding, **options}
+    people = decode(said, runtime.description.skeleton, **options)
+    return [pose.moved(view.back) for pose in people]
+
+
+def _fields(runtime: Runtime, picture: Image, flip: bool) -> Fields:
+    plain = runtime(picture[None])[0]
+    if not flip:
+        return plain
+    turned = runtime(np.ascontiguousarray(picture[None, :, ::-1]))[0]
+    return mean_fields([plain, mirrored(turned, runtime.description.skeleton)])
+
+
+def mirrored(fields: Fields, skeleton: Skeleton) -> Fields:
+    """What the fields of a mirrored picture say of the picture itself."""
+    twins, signs = (np.array(part) for part in zip(*skeleton.mirrored_limbs, strict=True))
+    limbs = fields.limbs[twins, :, :, ::-1] * signs[:, None, None, None]
+    limbs[:, 0] *= -1
+    heatmaps = fields.heatmaps[list(skeleton.mirror), :, ::-1]
+    return Fields(heatmaps, limbs.astype(np.float32), fields.stride)
+
+
+def mean_fields(several: list[Fields]) -> Fields:
+    """The mean of fields of one shape."""
+    heatmaps = np.stack([fields.heatmaps for fields in several]).mean(axis=0)
+    limbs = np.stack([fields.limbs for fields in several]).mean(axis=0)
+    return Fields(heatmaps, limbs, several[0].stride)
+
+
+def resampled(fields: Fields, seen: View, wanted: View, shape: tuple[int, int]) -> Fields:
+    """Fields of one view of an image on the `shape` (h, w) cells of another view of it."""
+    if np.array_equal(seen.matrix, wanted.matrix) and fields.heatmaps.shape[1:] == shape:
+        return fields
+    corners = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
+    source = fields.cells(seen.there(wanted.back(fields.pixels(corners))))
+    origin, right, down = source.astype(np.float64)
+    matrix = np.stack([right - origin, down - origin, origin], axis=1)
+
+    def warp(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        warped = [
+            cv2.warpAffine(plane, matrix, shape[::-1], flags=flags)
+            for plane in maps.reshape(-1, *maps.shape[-2:])
+        ]
+        return np.stack(warped).reshape(*maps.shape[:-2], *shape).astype(np.float32)
+
+    return Fields(warp(fields.heatmaps), warp(fields.limbs), fields.stride)

@@ -1,0 +1,124 @@
+"""A checkpoint to a model file that runs without PyTorch and describes itself (ONNX, OpenVINO).
+
+It is written once it says what PyTorch says.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..atomic import failing_to_write, replacing
+from ..backends import onnxruntime, openvino, pytorch
+from ..backends.base import Runtime, has
+from ..description import KEY, Description
+from ..errors import BadInput
+from ..estimator import SAMPLE
+from ..geometry import View, cut, fit
+from ..network_output import Fields
+from ..networks.lightweight_openpose import load_lightweight_openpose
+from ..networks.picture_model import to_onnx, trace
+from ..sources.image import read_picture
+
+TOLERANCE = {False: 1e-3, True: 2e-2}  # largest difference of a map's value, by --fp16
+# What counts as 1 where boxes of a score above `_SURE` differ: sides of 320 pixels, scores of 5.
+# Published weights reach 200, and in fp16 move single boxes by 4 pixels and 0.04, AP by nothing.
+_SURE, _OF_BOXES = 0.1, np.array([320, 320, 320, 320, 5], np.float32)
+
+
+def export(
+    checkpoint: str | Path, out: str | Path, height: int | None = None, fp16: bool = False
+) -> float:
+    """Writes `out` (.onnx, or .xml with its .bin) once it says what PyTorch says.
+
+    Returns the largest difference on the sample picture. BadInput, and nothing written, if that is
+    over the tolerance or the ending is another.
+    """
+    checkpoint, out = Path(checkpoint), Path(out)
+    if out.suffix not in (".onnx", ".xml"):
+        raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
+    data = to_onnx(checkpoint, height, fp16)
+    with (
+        failing_to_write(out),
+        replacing(out) as path,
+        replacing(out.with_suffix(".bin")) as weights,
+    ):
+        if out.suffix == ".onnx":
+            path.write_bytes(data)
+        else:
+            _write_ir(data, path, weights, fp16)
+        difference = _difference(checkpoint, _runtimes(path))
+        if not difference <= TOLERANCE[fp16]:
+            raise BadInput(f"{out} was not written: it differs from PyTorch by {difference:.2g}")
+    return difference
+
+
+def _write_ir(data: bytes, path: Path, weights: Path, fp16: bool) -> None:
+    import openvino as ov
+
+    model = ov.Core().read_model(data)
+    text = model.get_rt_info(["framework", KEY]).astype(str)
+    model.set_rt_info(text, [KEY])
+    ov.save_model(model, path, compress_to_fp16=fp16)
+
+
+def _runtimes(path: Path) -> list[Runtime]:
+    """Everything installed that runs the file."""
+    found = [openvino.load(path, precision="f32")]
+    if path.suffix == ".onnx" and has("onnxruntime"):
+        found.append(onnxruntime.load(path))
+    return found
+
+
+def _difference(checkpoint: Path, others: list[Runtime]) -> float:
+    """The largest difference from PyTorch on the sample picture: of any value of any map, and of
+    any box that counts, in parts of `_OF_BOXES`."""
+    reference = pytorch.load(checkpoint)
+    inputs = _sample(reference.description)
+    truth = reference(*inputs)[0]
+    return max(_apart(other(*inputs)[0], truth) for other in others)
+
+
+def _apart(fields: Fields, truth: Fields) -> float:
+    pairs = [(fields.heatmaps, truth.heatmaps), (fields.limbs, truth.limbs)]
+    if fields.boxes is not None and truth.boxes is not None:
+        sure = np.maximum(fields.boxes, truth.boxes)[:, 4] > _SURE
+        pairs.append((fields.boxes[sure] / _OF_BOXES, truth.boxes[sure] / _OF_BOXES))
+    return float(max(np.abs(a - b).max(initial=0) for a, b in pairs))
+
+
+def _sample(description: Description) -> tuple[NDArray[Any], ...]:
+    """The sample picture as an input; for a network of crops one of its people, and every keypoint
+    found somewhere."""
+    image = read_picture(SAMPLE)
+    if description.crop is None:
+        rows = min(description.height, 320) if description.boxes else 128
+        return (fit(image, rows, description.multiple, to=description.fit)[0][None],)
+    height, width = description.crop
+    crop = cut(
+        image, View.scaling(height / image.shape[0], height / image.shape[0]), (height, width)
+    )
+    if not description.prior:
+        return (crop[None],)
+    kinds = len(description.skeleton.keypoints)
+    places = np.linspace((0, 0, 1), (width, height, 1), kinds, dtype=np.float32)
+    return crop[None], places[None]
+
+
+def export_like_the_seed(checkpoint: str | Path, out: str | Path) -> None:
+    """Writes the ONNX file of the seed's recipe: input `data`, a normalised (n, 3, h, w), and all
+    stages' outputs, `stage_0_output_1_heatmaps`, `stage_0_output_0_pafs`, and so on."""
+    network = load_lightweight_openpose(checkpoint)
+    stages = 1 + len(network.refinement_stages)
+    names = [
+        f"stage_{stage}_{kind}"
+        for stage in range(stages)
+        for kind in ("output_1_heatmaps", "output_0_pafs")
+    ]
+    cells = {0: "n", 2: "rows", 3: "columns"}
+    axes = {"data": {0: "n", 2: "h", 3: "w"}} | dict.fromkeys(names, cells)
+    data = trace(network, [torch.zeros(1, 3, 64, 72)], ["data"], names, axes)
+    with failing_to_write(out), replacing(out) as path:
+        path.write_bytes(data)

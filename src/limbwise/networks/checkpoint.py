@@ -1,0 +1,216 @@
+"""Files of weights that rebuild their own network.
+
+limbwise's own are safetensors with a header: which network, what it was made with, the model's
+description, how it was trained. The ancestor's `.pth` files hold a state dict and nothing else.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..atomic import replacing
+from ..description import KEY, Description
+from ..errors import BadInput
+from ..skeleton import BODY, Skeleton
+from .detector import DetectorNetwork
+from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
+from .limbwise import LimbwiseNetwork
+from .lite_hrnet import LiteHRNet
+from .person import PersonNetwork
+
+OPTIONS = "limbwise-options"  # of a network's constructor, in an exported file's metadata
+
+
+class PoseNetwork(Protocol):
+    """What a network must tell: input = (BGR - mean) * scale, of all colours alike or of each; the
+    size of its maps, and the input pixel of their first cell, `offset`; `sigma` of the Gaussians
+    that it learns, in input pixels; and the usual height of its inputs.
+
+    `finds` are the parts of a skeleton that its constructor is told the numbers of; `crops`:
+    it looks at one person, and with `prior` is told prior keypoints besides; `boxes` are the
+    strides at which it finds people as boxes, if it does; `fit` as in `Description`.
+    """
+
+    stride: int
+    multiple: int
+    offset: float
+    sigma: float
+    height: int
+    mean: float | tuple[float, float, float]
+    scale: float | tuple[float, float, float]
+    prior: bool
+    keypoints: int
+    limbs: int
+    finds: tuple[str, ...]
+    crops: bool
+    boxes: tuple[int, ...]
+    fit: str
+
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    "limbwise": LimbwiseNetwork,
+    "limbwise-person": PersonNetwork,
+    "lite-hrnet": LiteHRNet,
+    "limbwise-detector": DetectorNetwork,
+    "lightweight-openpose": LightweightOpenPose,
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and what its file says of it; `options` are its constructor's keywords."""
+
+    network: nn.Module
+    description: Description
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def traits(self) -> PoseNetwork:
+        """The network's own constants."""
+        return cast(PoseNetwork, self.network)
+
+
+def build(name: str, skeleton: Skeleton, height: int | None = None, **options: Any) -> Checkpoint:
+    """A fresh network for a skeleton and inputs of `height` (None: the usual); BadInput for an
+    unknown name."""
+    kind = kind_of(name)
+    options = {part: len(getattr(skeleton, part)) for part in kind.finds} | options
+    if not kind.finds:
+        skeleton = Skeleton((), (), ())
+    network = NETWORKS[name](**options)
+    its = cast(PoseNetwork, network)
+    height = height or its.height
+    crop = person_crop(height) if its.crops else None
+    description = Description(
+        name, skeleton, its.stride, its.multiple, height, crop=crop, prior=its.prior,
+        offset=its.offset, sigma=its.sigma, boxes=bool(its.boxes), fit=its.fit,
+    )  # fmt: skip
+    return Checkpoint(network, description, options)
+
+
+def kind_of(name: str) -> PoseNetwork:
+    """What all networks of a name have in common; BadInput for an unknown one."""
+    if name not in NETWORKS:
+        raise BadInput(f"network {name} is unknown: choose one of {', '.join(NETWORKS)}")
+    return cast(PoseNetwork, NETWORKS[name])
+
+
+def per_colour(value: float | tuple[float, float, float]) -> Tensor:
+    """A mean or scale, (1,) or (3,)."""
+    return torch.tensor(value).reshape(-1)
+
+
+def normalised(images: Tensor, its: PoseNetwork) -> Tensor:
+    """Images (N, 3, H, W) BGR in 0..255 as a network takes them."""
+    mean, scale = (
+        per_colour(value).to(images.device)[:, None, None] for value in (its.mean, its.scale)
+    )
+    return (images.float() - mean) * scale
+
+
+def person_crop(height: int) -> tuple[int, int]:
+    """Height, in whole 8 pixels, and width, three quarters of it, of the crop of a person."""
+    whole = -(-height // 8) * 8
+    return whole, max(round(whole * 0.75 / 8), 1) * 8
+
+
+def save(checkpoint: Checkpoint, path: str | Path, half: bool = False) -> None:
+    """Writes .safetensors; `half` stores float weights, but for biases and norms, as float16."""
+    from safetensors.torch import save as to_bytes
+
+    header = {
+        "description": json.loads(checkpoint.description.to_json()),
+        "options": checkpoint.options,
+        "training": checkpoint.training,
+    }
+    state = checkpoint.network.state_dict()
+    tensors = {key: _stored(value, half) for key, value in state.items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_bytes(tensors, metadata={KEY: json.dumps(header)}))
+
+
+def _stored(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() and value.ndim > 1 else value
+
+
+def load(path: str | Path) -> Checkpoint:
+    """The network of a .safetensors file of ours, of an ONNX file of ours whose network has no
+    batch norm (it holds all weights), or of an ancestor's checkpoint, in eval mode.
+
+    BadInput, one line, if the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist")
+    if path.suffix == ".safetensors":
+        return _load_own(path)
+    if path.suffix == ".onnx":
+        return _load_exported(path)
+    network = load_lightweight_openpose(path)
+    found = network.keypoints, network.limbs
+    if found != (len(BODY.keypoints), len(BODY.limbs)):
+        raise BadInput(
+            f"{path} has {found[0]} keypoints and {found[1]} limbs, and does not say which: "
+            f"only files with {len(BODY.keypoints)} and {len(BODY.limbs)} are known"
+        )
+    description = Description("lightweight-openpose", BODY, network.stride, network.multiple)
+    return Checkpoint(network, description, {"refinement_stages": len(network.refinement_stages)})
+
+
+def _load_exported(path: Path) -> Checkpoint:
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        model = onnx.load(path)
+        said = {entry.key: entry.value for entry in model.metadata_props}
+        description = Description.from_json(said[KEY])
+        options = json.loads(said[OPTIONS])
+        made = build(description.name, description.skeleton, **options)
+        found = {
+            each.name.removeprefix("network.").removesuffix("_fp16"): numpy_helper.to_array(each)
+            for each in model.graph.initializer
+        }
+        weights = {
+            name: torch.tensor(found[name], dtype=value.dtype)
+            for name, value in made.network.state_dict().items()
+        }
+        made.network.load_state_dict(weights)
+    except KeyError as error:
+        raise BadInput(
+            f"{path} cannot be trained on: it lacks {error.args[0]}; only networks without batch "
+            "norm that limbwise exported can"
+        ) from error
+    except Exception as error:  # protobuf's own, ValueError, TypeError, RuntimeError
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path} is not a model that limbwise exported: {reason}") from error
+    made.network.eval()
+    return replace(made, description=description, options=options)
+
+
+def _load_own(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        description = Description.from_json(json.dumps(header["description"]))
+        made = build(description.name, description.skeleton, **header["options"])
+        made.network.load_state_dict(
+            {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path} is not a checkpoint that limbwise wrote: {reason}") from error
+    made.network.eval()
+    description = replace(description, multiple=made.traits.multiple)  # once it was 32
+    return replace(
+        made, description=description, options=header["options"], training=header["training"]
+    )

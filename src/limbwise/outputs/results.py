@@ -1,0 +1,325 @@
+"""Results, frame by frame, to files: JSON lines, OpenPose JSON, COCO results, CSV.
+
+A file grows under a temporary name and takes its place when the writer is closed, whatever ended
+the work: after Ctrl-C it holds what was added so far. The old file stays only where writing itself
+fails, as on a full disk, or where the work failed before its first result.
+
+Nothing here writes nan: a keypoint that was not found is null in JSON lines, an empty cell in CSV
+and three zeros in the formats of OpenPose and COCO.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..atomic import check_writable, failing_to_write, fitting, replacing, writing
+from ..errors import BadInput
+from ..geometry import COCO_CORNER
+from ..places import identities, keep
+from ..pose import Pose
+from ..skeleton import BODY, BODY_25, COCO, Skeleton
+
+Keypoint = list[float]  # x, y, confidence
+
+
+@dataclass(frozen=True)
+class Result:
+    """The people of one frame: `index` counts frames from 0, on over several sources; `time` is in
+    seconds; `picture` tells a still picture from a frame of a video or camera."""
+
+    source: str
+    index: int
+    time: float
+    width: int
+    height: int
+    poses: list[Pose]
+    picture: bool = False
+
+
+class Writer(ABC):
+    """Takes results one by one; leaving its `with` finishes what it writes."""
+
+    @abstractmethod
+    def add(self, result: Result) -> None:
+        """Writes one frame; BadInput if it cannot be written."""
+
+    def close(self) -> None:  # noqa: B027 - a folder has nothing left to finish
+        """Finishes the file; closing twice does no harm."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+
+def open_writer(
+    path: str | Path,
+    format: str,  # noqa: A002
+    *,
+    points: int = 25,
+    inputs: Iterable[Path] = (),
+) -> Writer:
+    """A writer of `format` jsonl, openpose, coco or csv; `points`, 18 or 25, is OpenPose's layout.
+
+    `path` is a file, or "-" for standard output; for openpose it is a folder, in which none of the
+    `inputs` is replaced. BadInput if nothing can be written there.
+    """
+    match format:
+        case "jsonl":
+            return JsonLines(path)
+        case "openpose":
+            return OpenPose(path, points, inputs)
+        case "coco":
+            return CocoResults(path)
+        case "csv":
+            return Csv(path)
+    raise BadInput(f"{format!r} is not a format: choose jsonl, openpose, coco or csv")
+
+
+# What is written of a person, in plain JSON types.
+
+
+def record(result: Result) -> dict[str, Any]:
+    """The object that is a line of JSON lines."""
+    return {
+        "source": result.source,
+        "frame": result.index,
+        "time": _number(result.time, 6),
+        "width": result.width,
+        "height": result.height,
+        "people": [_person(pose) for pose in result.poses],
+    }
+
+
+def _person(pose: Pose) -> dict[str, Any]:
+    keypoints = _keypoints(pose)
+    return {
+        "id": pose.id,
+        "score": _number(pose.score, 4),
+        "box": _box(keypoints),
+        "keypoints": dict(zip(pose.skeleton.keypoints, keypoints, strict=True)),
+    }
+
+
+def _keypoints(pose: Pose) -> list[Keypoint | None]:
+    """The keypoints as they are written, rounded; None where not found."""
+    places = np.round(pose.xy.astype(float), 2).tolist()
+    return [
+        [x, y, _number(confidence, 4)] if math.isfinite(x + y) else None
+        for (x, y), confidence in zip(places, pose.confidence, strict=True)
+    ]
+
+
+def _box(keypoints: list[Keypoint | None]) -> list[float] | None:
+    """left, top, right, bottom; None if nothing was found."""
+    if not any(keypoints):
+        return None
+    x, y, _ = zip(*filter(None, keypoints), strict=True)
+    return [min(x), min(y), max(x), max(y)]
+
+
+def _number(value: float, digits: int) -> float:
+    """Rounded; 0 for nan and infinities, which JSON has no words for."""
+    return round(float(value), digits) if math.isfinite(value) else 0.0
+
+
+def _flat(pose: Pose, skeleton: Skeleton) -> list[float]:
+    """x, y, confidence, x, y, ... in the order of `skeleton`; zeros where not found."""
+    keypoints = _keypoints(pose.as_skeleton(skeleton))
+    return [value for keypoint in keypoints for value in keypoint or (0.0, 0.0, 0.0)]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+# The formats that are one file.
+
+
+class _TextFile(Writer):
+    """What the formats of one file share: `_text` is added to it, `_end` closes it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._finish = ExitStack()
+        self._open, self._added, self._begun = True, False, False  # begun: there is text in it
+        self._torn = False  # within a piece of text
+        check_writable(path, stream=True)
+        with failing_to_write(path):
+            self._file = self._finish.enter_context(writing(path))
+
+    def add(self, result: Result) -> None:
+        text = self._text(result)
+        self._added = True
+        if text:
+            self._write(text)
+            self._begun = True
+
+    def close(self) -> None:
+        if self._open:
+            if not self._torn:  # else a pipe is full, and nobody reads its end, either
+                self._write(self._end())
+            self._open = False
+            with failing_to_write(self._path):
+                self._finish.close()
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] and not self._added:
+            self._discard(*error)
+        self.close()
+
+    def _discard(self, *error: Any) -> None:
+        self._open = False
+        self._finish.__exit__(*error)
+
+    @abstractmethod
+    def _text(self, result: Result) -> str: ...
+
+    def _end(self) -> str:
+        return ""
+
+    def _write(self, text: str) -> None:
+        """Flushed at once: whoever reads a pipe waits for it, and a full disk is noticed now."""
+        with failing_to_write(self._path):
+            try:
+                self._torn = True
+                self._file.write(text.encode("utf-8", "surrogateescape"))
+                self._file.flush()
+                self._torn = False
+            except OSError:
+                self._discard(*sys.exc_info())
+                raise
+
+
+class JsonLines(_TextFile):
+    """One `record` per frame and line."""
+
+    def _text(self, result: Result) -> str:
+        return _json(record(result)) + "\n"
+
+
+class CocoResults(_TextFile):
+    """The results file of COCO's keypoint task (cocodataset.org/#format-results).
+
+    A picture's image_id is its name where that is a number, as in COCO; other pictures and the
+    frames of videos have their index for it. People without a COCO keypoint are left out.
+    """
+
+    def _text(self, result: Result) -> str:
+        stem = Path(result.source).stem
+        image_id = int(stem) if result.picture and stem.isdecimal() else result.index
+        people = [coco_person(pose, image_id) for pose in result.poses]
+        lines = [_json(person) for person in people if person]
+        return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
+
+    def _end(self) -> str:
+        return "\n]\n" if self._begun else "[]\n"
+
+
+def coco_person(pose: Pose, image_id: int, layout: Skeleton = COCO) -> dict[str, Any] | None:
+    """A person of COCO's results, keypoints in the order of `layout`; None if none is found.
+
+    COCO counts from the corner of the first pixel, limbwise from its centre.
+    """
+    keypoints = _flat(pose.moved(lambda xy: xy + COCO_CORNER), layout)
+    if not any(keypoints):
+        return None
+    score = _number(pose.score, 4)
+    return {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": score}
+
+
+class Csv(_TextFile):
+    """A row per person and frame; the columns are the keypoints of the first person written."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._skeleton: Skeleton | None = None
+
+    def _text(self, result: Result) -> str:
+        if not result.poses:
+            return ""
+        self._skeleton = self._skeleton or result.poses[0].skeleton
+        text = "" if self._begun else _csv_header(self._skeleton.keypoints)
+        for n, pose in enumerate(result.poses):
+            same = pose.skeleton == self._skeleton  # then nothing is to be made, not even a neck
+            shown = pose if same else pose.as_skeleton(self._skeleton)
+            text += _csv(_csv_row(result, n, shown))
+        return text
+
+    def _end(self) -> str:
+        return "" if self._begun else _csv_header(())
+
+
+def _csv_row(result: Result, n: int, pose: Pose) -> list[object]:
+    keypoints = _keypoints(pose)
+    person = n if pose.id is None else pose.id
+    row: list[object] = [result.source, result.index, _number(result.time, 6), person]
+    row += [_number(pose.score, 4), *(_box(keypoints) or ("",) * 4)]
+    return row + [cell for keypoint in keypoints for cell in keypoint or ("",) * 3]
+
+
+def _csv_header(names: tuple[str, ...]) -> str:
+    columns = ["source", "frame", "time", "person", "score", "left", "top", "right", "bottom"]
+    return _csv(columns + [f"{name}_{what}" for name in names for what in ("x", "y", "confidence")])
+
+
+def _csv(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+# The format that is a folder.
+
+
+class OpenPose(Writer):
+    """A file per frame as OpenPose's --write_json writes it, named after the picture or after the
+    video and the frame (CMU-Perceptual-Computing-Lab/openpose, doc/02_output.md)."""
+
+    def __init__(self, folder: str | Path, points: int = 25, inputs: Iterable[Path] = ()) -> None:
+        if str(folder) == "-":
+            raise BadInput("OpenPose's format is a file per frame: name a folder, not -")
+        if points not in (18, 25):
+            raise BadInput(f"OpenPose has layouts of 18 and of 25 points, not of {points}")
+        with failing_to_write(folder):
+            Path(folder).mkdir(exist_ok=True)
+        check_writable(Path(folder) / "keypoints.json")
+        self._folder = Path(folder)
+        self._skeleton = BODY if points == 18 else BODY_25
+        self._written: set[str] = set()
+        self._inputs = identities(inputs)
+
+    def add(self, result: Result) -> None:
+        path = self._folder / _openpose_name(result)
+        if path.name in self._written:
+            raise BadInput(f"{path} was written from another source: rename {result.source}")
+        keep(path, self._inputs)
+        people = [_openpose_person(pose, self._skeleton) for pose in result.poses]
+        with failing_to_write(path), replacing(path) as temporary:
+            temporary.write_text(_json({"version": 1.3, "people": people}))
+        self._written.add(path.name)
+
+
+def _openpose_name(result: Result) -> str:
+    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", Path(result.source).stem)  # as in camera URLs
+    number = "" if result.picture else f"_{result.index:012}"
+    return fitting(stem, f"{number}_keypoints.json")
+
+
+def _openpose_person(pose: Pose, skeleton: Skeleton) -> dict[str, Any]:
+    parts = [f"{part}_keypoints" for part in ("pose", "face", "hand_left", "hand_right")]
+    empty: dict[str, list[float]] = {f"{part}_{d}d": [] for d in (2, 3) for part in parts}
+    person_id = [-1 if pose.id is None else pose.id]
+    return {"person_id": person_id} | empty | {"pose_keypoints_2d": _flat(pose, skeleton)}

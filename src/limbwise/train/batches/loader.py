@@ -1,0 +1,256 @@
+"""Batches for the loop, by their number: from memory where the pictures fit, else from their files.
+
+The next batch is made while the network learns from this one.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
+from threading import Barrier
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...backends.base import Runtime
+from ...data.annotations import SURE, Labels
+from ...errors import BadInput
+from ...networks.checkpoint import Checkpoint
+from ...skeleton import Skeleton
+from ..boxes import BoxTargets
+from ..loop import Inputs, Sampler
+from ..loss import Targets
+from . import targets
+from .augmentation import Augment
+from .batch import Batch, augmented
+from .persons import box_crops, person_crops
+from .pictures import load_pictures, memory
+from .samples import Samples, Size, resized, samples
+
+# Numbers of pictures (N,) to samples that hold them, and their places among these
+Pick = Callable[[Tensor], tuple[Samples, Tensor]]
+
+
+def feed(
+    labels: Labels,
+    made: Checkpoint,
+    size: int,
+    device: torch.device,
+    *,
+    seed: int = 0,
+    settings: Augment = Augment(),  # noqa: B008 - frozen
+    long_side: int = 640,
+    workers: int | None = None,
+    room: int | None = None,
+    teacher: Runtime | None = None,
+    found: NDArray[np.float32] | None = None,
+) -> Sampler:
+    """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch; for
+    a network of crops of one person every person, of whom a first look `found` so much
+    (first_look.py).
+
+    A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
+
+    `room` is how many bytes of decoded pictures may be kept (None: half of the device's memory);
+    if they need more, `workers` threads decode each batch's own.
+    """
+    if memory(labels, long_side=long_side) <= (_room(device) if room is None else room):
+        pick = _from_memory(labels, device, long_side, workers)
+    else:
+        pick = _from_files(labels, device, long_side, workers)
+    if made.description.crop:
+        sample = _person_sampler(pick, labels, made, found, seed, settings)
+    else:
+        sample = _sampler(pick, labels, made, size, seed, settings)
+    ahead = max(1, torch.get_num_threads() // 4) if device.type == "cpu" else 1
+    return _ahead(_taught(sample, teacher, made) if teacher else sample, ahead)
+
+
+def _room(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    if not hasattr(os, "sysconf"):  # Windows does not say
+        return 4 * 2**30
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _from_memory(labels: Labels, device: torch.device, long_side: int, workers: int | None) -> Pick:
+    everything = samples(
+        labels, load_pictures(labels, long_side=long_side, workers=workers), device
+    )
+    if not len(everything):
+        raise BadInput(f"none of the {len(labels)} pictures can be read: check-data says why")
+    return lambda indices: (everything, indices % len(everything))
+
+
+def _from_files(labels: Labels, device: torch.device, long_side: int, workers: int | None) -> Pick:
+    """Only a batch's own pictures: the others of a mosaic are of the same batch."""
+
+    def pick(indices: Tensor) -> tuple[Samples, Tensor]:
+        chosen = labels.subset(indices.tolist())
+        some = samples(chosen, load_pictures(chosen, long_side=long_side, workers=workers), device)
+        if not len(some):
+            raise BadInput(f"none of {len(indices)} pictures can be read: {chosen.files[0].name}")
+        return some, torch.arange(len(indices)) % len(some)
+
+    return pick
+
+
+def _sampler(
+    pick: Pick, labels: Labels, made: Checkpoint, size: int, seed: int, settings: Augment
+) -> Sampler:
+    side = -(-size // made.traits.multiple) * made.traits.multiple
+    limbs = [labels.skeleton.limbs.index(limb) for limb in made.description.skeleton.limbs]
+
+    def sample(number: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        mine = _mine(number, count, share)
+        indices = torch.tensor([_in_epoch(place, len(labels), seed) for place in mine])
+        everything, places = pick(indices)
+        device = everything.keypoints.device
+        generator = _dice(device, seed, number, share[0])
+        batch = augmented(everything, places.to(device), (side, side), generator, settings,
+                          stride=made.traits.stride, maps=bool(made.traits.keypoints))  # fmt: skip
+        return (batch.images,), _targets(batch, made, limbs, made.traits.sigma)
+
+    return sample
+
+
+def _person_sampler(
+    pick: Pick, labels: Labels, made: Checkpoint, found: NDArray[np.float32] | None, seed: int,
+    settings: Augment,
+) -> Sampler:  # fmt: skip
+    """Batches of people, every one with three sure keypoints once an epoch."""
+    size = cast(Size, made.description.crop)
+    picture = np.repeat(np.arange(len(labels)), np.diff(labels.people_from))
+    number = np.arange(len(picture)) - labels.people_from[picture]
+    worth = worth_a_look(labels)
+    if not len(worth):
+        raise BadInput("nobody in these pictures has three keypoints: there is nobody to look at")
+
+    def sample(step: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        rows = worth[[_in_epoch(place, len(worth), seed) for place in _mine(step, count, share)]]
+        everything, places = pick(torch.from_numpy(picture[rows]))
+        device = everything.keypoints.device
+        places, first = places.to(device), everything.people_from
+        people = first[places] + torch.from_numpy(number[rows]).to(device)
+        people = people.minimum(first[places + 1] - 1)
+        dice, stride = _dice(device, seed, step, share[0]), made.traits.stride
+        if not made.traits.prior:
+            batch = box_crops(everything, places, people, size, dice, settings, stride=stride)
+            return (batch.images,), _targets(batch, made, [], made.traits.sigma)
+        told = None
+        if found is not None:
+            scales = everything.pictures.scales[places]
+            told = resized(torch.from_numpy(found[rows]).to(device), scales[:, None])
+        batch, known = person_crops(
+            everything, places, people, size, dice, settings, told=told, stride=stride
+        )
+        return (batch.images, known), _targets(batch, made, [], made.traits.sigma)
+
+    return sample
+
+
+def worth_a_look(labels: Labels) -> NDArray[np.intp]:
+    """The rows of the people of whom three keypoints are sure."""
+    return np.flatnonzero((labels.state == SURE).sum(axis=1) >= min(3, labels.state.shape[1]))
+
+
+def _mine(step: int, count: int, share: tuple[int, int]) -> range:
+    """The places of this process's part of a batch in the endless row of epochs."""
+    rank, processes = share
+    first = step * count
+    return range(first + rank * count // processes, first + (rank + 1) * count // processes)
+
+
+def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed((seed * 1_000_003 + step) * 97 + rank)
+    return generator
+
+
+def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
+    """The same batches with the teacher's heatmaps."""
+    theirs, ours = teacher.description, made.description
+    if not ours.skeleton.keypoints:
+        raise BadInput(f"{ours.name} learns boxes, a teacher knows heatmaps: leave out --teacher")
+    if theirs.stride != ours.stride or not set(ours.skeleton.keypoints) <= set(
+        theirs.skeleton.keypoints
+    ):
+        raise BadInput(f"the teacher ({theirs.name}) has other keypoints or another stride")
+    places = [theirs.skeleton.keypoints.index(name) for name in ours.skeleton.keypoints]
+
+    def ask(number: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        (pictures, *found), wanted = sample(number, count, share)
+        images = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        said = torch.from_numpy(teacher.run(images)[0][:, places]).float()
+        return (pictures, *found), replace(wanted, taught=said.to(pictures.device))
+
+    return ask
+
+
+def _ahead(sample: Sampler, count: int) -> Sampler:
+    """The same batches; the next `count` are begun before this one is given."""
+    pool = _single_threads(count)
+    begun: dict[int, Future[tuple[Inputs, Targets]]] = {}
+
+    def get(number: int, size: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+        wanted = range(number, number + count + 1)
+        for stale in begun.keys() - set(wanted):
+            begun.pop(stale).cancel()
+        for later in wanted:
+            if later not in begun:
+                begun[later] = pool.submit(sample, later, size, share)
+        return begun.pop(number).result()
+
+    return get
+
+
+def _single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which PyTorch starts no more threads: with more of its threads than cores OpenMP
+    sends all of them to sleep after every operation, the network's too."""
+    threads = torch.get_num_threads()
+    ready = Barrier(count + 1)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # what a thread reads first it keeps
+        ready.wait()
+
+    pool = ThreadPoolExecutor(count, initializer=alone)
+    for _ in range(count):
+        pool.submit(int)
+    ready.wait()
+    torch.set_num_threads(threads)
+    return pool
+
+
+def _in_epoch(place: int, count: int, seed: int) -> int:
+    """The picture at a place of the endless row of epochs."""
+    epoch, within = divmod(place, count)
+    return int(_order(epoch, count, seed)[within])
+
+
+@lru_cache(maxsize=2)
+def _order(epoch: int, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
+    return torch.randperm(count, generator=generator)
+
+
+def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float) -> Targets:
+    size = batch.weights.shape[-2], batch.weights.shape[-1]
+    its = made.traits
+    wanted: Skeleton = made.description.skeleton
+    if its.crops:
+        wanted = replace(wanted, limbs=())  # they are drawn, not learnt
+    keypoints = batch.keypoints + ((its.stride - 1) / 2 - its.offset)  # where cells lie
+    return Targets(
+        targets.heatmaps(keypoints, batch.visible, size, its.stride, sigma),
+        targets.limb_fields(batch.keypoints, batch.visible, size, wanted, its.stride),
+        batch.keypoint_weights.float(),
+        batch.limb_weights[:, limbs].float(),
+        boxes=BoxTargets(batch.boxes, batch.ignored, its.boxes) if its.boxes else None,
+    )
