@@ -22,7 +22,7 @@ from limbwise.estimator import load, load_pair
 from limbwise.evaluation.evaluate import as_pose, evaluate, read_labels, score
 from limbwise.geometry import View
 from limbwise.network_output import Fields
-from limbwise.outputs.results import coco_person
+from limbwise.outputs.records import coco_person
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
 from limbwise.train.batches import targets

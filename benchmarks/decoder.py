@@ -19,12 +19,12 @@ from scipy.optimize import linear_sum_assignment
 
 from limbwise import decode as module
 from limbwise.bench import machine
-from limbwise.decode import Limbs, Peaks, decode
+from limbwise.decode import DecodeOptions, Limbs, Peaks, decode
 from limbwise.estimator import load
 from limbwise.evaluation.evaluate import read_labels, score
 from limbwise.geometry import View, fit
 from limbwise.network_output import Fields
-from limbwise.outputs.results import coco_person
+from limbwise.outputs.records import coco_person
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
 from limbwise.sources.image import read_picture
@@ -77,7 +77,7 @@ def line(name: str, found: dict[str, float]) -> None:
 
 def variants() -> dict[str, Callable[..., list[Pose]]]:
     def keyword(**options: Any) -> Callable[..., list[Pose]]:
-        return lambda fields, skeleton: decode(fields, skeleton, **options)
+        return lambda fields, skeleton: decode(fields, skeleton, DecodeOptions(**options))
 
     found = {
         f"{name} {value:g}": keyword(**{name: value})
@@ -85,8 +85,8 @@ def variants() -> dict[str, Callable[..., list[Pose]]]:
             "threshold": (0.05, 0.07, 0.15, 0.2),
             "weak": (0.01, 0.03, 0.05, 0.1),
             "samples": (5, 8, 12),
-            "share": (0.6, 0.7, 0.9),
-            "least": (0, 0.05, 0.1),
+            "min_fraction": (0.6, 0.7, 0.9),
+            "min_alignment": (0, 0.05, 0.1),
             "length_cost": (0, 0.2, 0.6),
             "size_weight": (0, 0.1, 0.3),
         }.items()

@@ -20,7 +20,8 @@ from limbwise.estimator import Estimator, load
 from limbwise.geometry import fit
 from limbwise.outputs.draw import draw
 from limbwise.outputs.recorder import Recorder
-from limbwise.outputs.results import Result, open_writer
+from limbwise.outputs.records import Result
+from limbwise.outputs.results import open_writer
 from limbwise.pipeline import Stats, flow
 from limbwise.sources.frames import Frame, frames
 from limbwise.track import Tracker

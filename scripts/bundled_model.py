@@ -19,7 +19,7 @@ from typing import Any
 from limbwise.backends import openvino
 from limbwise.backends.base import Runtime
 from limbwise.cli.terminal import failing_in_one_line
-from limbwise.decode import decode
+from limbwise.decode import DecodeOptions, decode
 from limbwise.estimator import Estimator
 from limbwise.evaluation.boxes import evaluate_boxes
 from limbwise.evaluation.evaluate import evaluate, read_labels, score
@@ -30,7 +30,7 @@ from limbwise.models.catalogue import MODELS
 from limbwise.network_output import Fields
 from limbwise.networks import checkpoint as checkpoints
 from limbwise.networks.checkpoint import Checkpoint, build
-from limbwise.outputs.results import coco_person
+from limbwise.outputs.records import coco_person
 from limbwise.skeleton import BODY, COCO
 from limbwise.sources.image import read_picture
 
@@ -168,13 +168,13 @@ def ap(
     labels: dict[str, Any],
     seen: list[tuple[int, Fields, View]],
     estimate: Estimator,
-    options: dict[str, float],
+    options: dict[str, Any],
 ) -> float:
     skeleton = estimate.runtime.description.skeleton
     people = (
         coco_person(pose.moved(view.back), image, COCO)
         for image, fields, view in seen
-        for pose in decode(fields, skeleton, **options)
+        for pose in decode(fields, skeleton, DecodeOptions(**options))
     )
     detections = [person for person in people if person]
     return 100 * score(labels, detections, [image for image, *_ in seen], COCO)["AP"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece
 from limbwise.geometry import fit
 from limbwise.skeleton import Skeleton
-from limbwise.train.batches import augment
+from limbwise.train.batches import batch as augment
 from limbwise.train.batches import pictures as decoding
 from limbwise.train.batches import pixels as paint
 from limbwise.train.batches.augmentation import Augment

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, person, standing
-from limbwise.decode import Limbs, decode, find_peaks, join
+from limbwise.decode import DecodeOptions, Limbs, decode, join
 from limbwise.network_output import Fields
+from limbwise.peaks import find_peaks
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY
 
@@ -101,7 +102,7 @@ def test_weak_keypoints_join_a_person_but_never_begin_one() -> None:
     joined = decode(fields, BODY)
     assert len(joined) == 1
     assert joined[0].confidence[wrist] == pytest.approx(0.05, abs=0.01)
-    assert not decode(fields, BODY, weak=0.1)[0].found[wrist]
+    assert not decode(fields, BODY, DecodeOptions(weak=0.1))[0].found[wrist]
     assert decode(Fields(fields.heatmaps * 0.05, fields.limbs), BODY) == []
 
 

@@ -5,12 +5,13 @@ import pytest
 
 from conftest import REFERENCE, drawn, needs_reference, standing
 from limbwise.backends.base import Runtime
+from limbwise.decode import DecodeOptions
 from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
-from limbwise.estimator import Estimator, load
-from limbwise.evaluation import evaluate
+from limbwise.estimator import SAMPLE, Estimator, load
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY
+from limbwise.sources.image import read_picture
 
 
 def perfect(people: list[Pose]) -> Runtime:
@@ -54,9 +55,10 @@ def test_a_models_own_thresholds_hold_unless_others_are_asked_for() -> None:
     strict = replace(everything, description=replace(ANCESTOR, decoding={"threshold": 2.0}))
     image = np.zeros((368, 496, 3), np.uint8)
     assert len(Estimator(everything)(image)) == 1
-    assert Estimator(strict)(image) == evaluate.estimate(strict, image, 368) == []
-    assert len(Estimator(strict, threshold=0.1)(image)) == 1
-    assert len(evaluate.estimate(strict, image, 368, threshold=0.1)) == 1
+    assert Estimator(strict)(image) == Estimator(strict, flip=True)(image) == []
+    assert len(Estimator(strict, decoding=DecodeOptions(threshold=0.1))(image)) == 1
+    flipped = Estimator(strict, flip=True, decoding=DecodeOptions(threshold=0.1))
+    assert flipped(image)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,24 @@ def test_two_people_are_found_and_a_mirrored_picture_gives_mirrored_poses(pictur
     left, right = plain
     assert 150 < left["nose"][0] < 300
     assert 600 < right["nose"][0] < 800
+
+
+def test_an_option_that_there_is_not_is_named_with_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"load has no option 'hieght': did you mean 'height'\?"):
+        load("one-stage", hieght=256)  # type: ignore[call-arg]
+
+
+def test_flip_and_scales_are_the_same_in_python_and_in_evaluation() -> None:
+    sample = read_picture(SAMPLE)
+    plain = load("one-stage", precision="f32")
+    both = load("one-stage", precision="f32", flip=True, scales=(1.0, 1.25))
+    assert plain.look(sample)[0].heatmaps.shape == both.look(sample)[0].heatmaps.shape
+    fields, view = both.look(sample)
+    people = both.read(fields, view, sample)
+    assert [pose.score for pose in both(sample)] == [pose.score for pose in people]
+    assert [pose.score for pose in both(sample)] != [pose.score for pose in plain(sample)]
+
+
+def test_a_detector_has_no_use_for_scales() -> None:
+    with pytest.raises(BadInput, match="no use for scales"):
+        load("accurate", precision="f32", scales=(1.0, 2.0))

@@ -5,13 +5,15 @@ import pytest
 from PIL import Image
 
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
-from limbwise.backends.base import Runtime, openvino
+from limbwise.backends.base import Runtime
+from limbwise.backends.openvino import load as openvino
 from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
-from limbwise.evaluation.evaluate import evaluate, mirrored, read_labels, resampled
+from limbwise.evaluation.evaluate import evaluate, read_labels
 from limbwise.geometry import fit
 from limbwise.network_output import Fields
 from limbwise.skeleton import BODY, COCO
+from limbwise.tta import mirrored, resampled
 from test_estimator import perfect
 
 

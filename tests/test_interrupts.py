@@ -15,7 +15,8 @@ import pytest
 
 from limbwise.interrupts import SIGNALS, Stopped, exit_code, held, listen
 from limbwise.outputs.outputs import Outputs
-from limbwise.outputs.results import Result, open_writer
+from limbwise.outputs.records import Result
+from limbwise.outputs.results import open_writer
 from limbwise.pose import Pose
 from limbwise.skeleton import COCO
 from limbwise.sources.frames import Frame

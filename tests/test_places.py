@@ -186,7 +186,7 @@ def test_in_a_folder_of_drawings_or_poses_no_input_is_replaced(tmp_path: Path, p
         pytest.raises(BadInput, match="a file that is read"),
     ):
         recorder.add(picture, 0, Path("elsewhere") / "a.png")
-    from limbwise.outputs.results import Result
+    from limbwise.outputs.records import Result
 
     source = tmp_path / "a_keypoints.json"
     source.write_bytes(b"input")

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.errors import BadInput
-from limbwise.outputs.recorder import LARGEST, Recorder
+from limbwise.outputs.films import LARGEST
+from limbwise.outputs.recorder import Recorder
 
 TIMES = [5.0, 5.1, 5.15, 5.5, 5.52, 6.5]
 COLOURS = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255), (0, 0, 0), (40, 120, 200)]
@@ -297,7 +298,7 @@ def test_an_interruption_in_the_first_picture_leaves_what_was_there(
         raise KeyboardInterrupt
 
     (tmp_path / "a.mp4").write_text("older")
-    monkeypatch.setattr("limbwise.outputs.recorder._encodable", interrupted)
+    monkeypatch.setattr("limbwise.outputs.films._encodable", interrupted)
     with pytest.raises(KeyboardInterrupt), Recorder(tmp_path / "a.mp4") as recorder:
         recorder.add(plain(0))
     assert left_over(tmp_path) == ["a.mp4"]
@@ -344,7 +345,7 @@ FULL = """
 import os, resource, signal, sys
 import numpy as np
 from limbwise.errors import BadInput
-from limbwise.recorder import Recorder
+from limbwise.outputs.recorder import Recorder
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is then an OSError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from conftest import drawn, standing
 from limbwise.backends.base import Runtime
 from limbwise.cli.app import exit_code
-from limbwise.decode import tops
 from limbwise.description import ANCESTOR, Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator, load
 from limbwise.geometry import View, cut
 from limbwise.models.catalogue import CATALOGUE, SAMPLE
 from limbwise.networks.checkpoint import build, save
+from limbwise.peaks import tops
 from limbwise.pipeline import flow
 from limbwise.pose import Pose
 from limbwise.refine import crop_view, distinct, expected_oks, refine

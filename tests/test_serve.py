@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from limbwise.cli import app as cli
 from limbwise.estimator import MIN_SCORE
-from limbwise.outputs.results import Result, record
+from limbwise.outputs.records import Result, record
 from limbwise.server.app import FILES
 from limbwise.server.guard import Limits
 from limbwise.skeleton import BODY

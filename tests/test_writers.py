@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.errors import BadInput
-from limbwise.outputs.results import Result, open_writer, record
+from limbwise.outputs.records import Result, record
+from limbwise.outputs.results import open_writer
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, BODY_25, COCO, Skeleton
 
@@ -346,7 +347,8 @@ import numpy as np
 from limbwise.errors import BadInput
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY
-from limbwise.writers import Result, open_writer
+from limbwise.outputs.records import Result
+from limbwise.outputs.results import open_writer
 
 pose = Pose(BODY, np.ones((18, 2), np.float32), np.ones(18, np.float32), 1.0)
 limit = int(sys.argv[3])

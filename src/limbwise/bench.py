@@ -159,7 +159,7 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
         jobs["decode"] = partial(estimate.boxes, fields, view, image)
         jobs["refine"] = lambda: poses_in_boxes(image, boxes, person)
     else:
-        read = partial(decode, fields, description.skeleton, **description.decoding)
+        read = partial(decode, fields, description.skeleton, description.decode_options)
         jobs["decode"] = read
         found = [pose.moved(view.back) for pose in read()]
         if person is not None:
@@ -245,7 +245,7 @@ def crowds(
     people = {}
     for count in copies:
         crowd = Fields(np.tile(fields.heatmaps, count), np.tile(fields.limbs, count), fields.stride)
-        job = partial(decode, crowd, description.skeleton, **description.decoding)
+        job = partial(decode, crowd, description.skeleton, description.decode_options)
         people[str(count)], jobs[str(count)] = len(job()), job
     if not any(people.values()):
         raise BadInput("nobody is found in the picture: choose one with people")

@@ -14,52 +14,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .network_output import Fields
+from .peaks import Floats, Ints, Peaks, find_peaks
 from .pose import Pose
 from .skeleton import Skeleton
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_FLOOR = 1e-6  # a heatmap's logarithm starts here
-_BORDER = 2  # cells of minus infinity round a heatmap, so that every cell has its neighbours
-_USUAL_CURVATURE = (8 / 7) ** 2  # of the logarithm of a Gaussian of sigma 7 pixels, in cells of 8
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How maps are read as people; the defaults were chosen in docs/log.md, 2026-11-22.
+
+    Attributes:
+        threshold: confidence above which two keypoints can begin a person, 0 to 1.
+        weak: confidence above which a keypoint can join a person, 0 to 1.
+        samples: places along a pair of keypoints where the part affinity field is read.
+        min_fraction: a pair is a limb if more than this fraction of the samples point its way,
+        min_alignment: each by more than this, as a part of a field drawn in full,
+        length_cost: and by this much more for each limb length over the usual one.
+        size_weight: a person's score grows with the person's size to this power.
+    """
+
+    threshold: float = 0.1
+    weak: float = 0.02
+    samples: int = 9
+    min_fraction: float = 0.8
+    min_alignment: float = 0.02
+    length_cost: float = 0.4
+    size_weight: float = 0.2
 
 
 def decode(
     fields: Fields,
     skeleton: Skeleton,
-    *,
-    threshold: float = 0.1,
-    weak: float = 0.02,
-    samples: int = 9,
-    share: float = 0.8,
-    least: float = 0.02,
-    length_cost: float = 0.4,
-    size_weight: float = 0.2,
+    options: DecodeOptions = DecodeOptions(),
 ) -> list[Pose]:
     """heatmaps (K, h, w) and limbs (L, 2, h, w) to poses in input pixels, best first.
 
-    Two keypoints above `threshold` can begin a person; those above `weak` only join one. A pair
-    is a limb if more than `share` of the `samples` read along it point its way, and by more than
-    `least`, and the more the longer it is (`length_cost`). A person's score, 0 to about 1, grows
-    with the limbs' and, to the power `size_weight`, with the person's size.
+    A person's score, 0 to about 1, grows with the limbs' and with the person's size.
     """
-    found = find_peaks(fields.heatmaps, min(weak, threshold))
-    limbs = score_limbs(
-        fields.limbs, found, skeleton, threshold, samples, share, least, length_cost
-    )
-    return _poses(join(limbs, found), found, fields, skeleton, size_weight)
-
-
-@dataclass(frozen=True, eq=False)
-class Peaks:
-    """P peaks of all heatmaps, those of one kind side by side: kind (P,), xy (P, 2) in cells,
-    height (P,)."""
-
-    kind: Ints
-    xy: Floats
-    height: Floats
+    found = find_peaks(fields.heatmaps, min(options.weak, options.threshold))
+    limbs = score_limbs(fields.limbs, found, skeleton, options)
+    return _poses(join(limbs, found), found, fields, skeleton, options.size_weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,109 +77,31 @@ class _Person:
     limbs: int = 0
 
 
-def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
-    """(K, h, w) to the cells above `threshold` that none of their 8 neighbours exceeds."""
-    kinds, rows, columns = heatmaps.shape
-    rows, columns = rows + 2 * _BORDER, columns + 2 * _BORDER
-    padded = np.full((kinds, rows, columns), -np.inf, np.float32)
-    padded[:, _BORDER:-_BORDER, _BORDER:-_BORDER] = heatmaps
-    flat = padded.reshape(-1)
-    cells = np.flatnonzero(flat > threshold)
-    for step in (1, -1, columns, -columns):
-        cells = cells[flat[cells] >= flat[cells + step]]
-    corners = np.array([columns + 1, columns - 1, 1 - columns, -columns - 1])
-    cells = cells[(flat[cells, None] >= flat[cells[:, None] + corners]).all(axis=1)]
-    cells = _one_per_plateau(cells, flat, columns)
-    plane, column = np.divmod(cells, columns)
-    kind, row = np.divmod(plane, rows)
-    xy = np.stack([column, row], axis=1) - _BORDER + _offsets(flat, cells, columns)
-    return Peaks(kind, xy.astype(np.float32), np.minimum(flat[cells], 1))
-
-
-def tops(heatmaps: Floats) -> tuple[Floats, Floats]:
-    """(N, K, h, w), one person each, to the highest place of each: xy (N, K, 2) in cells, and its
-    height (N, K)."""
-    *several, rows, columns = heatmaps.shape
-    planes = heatmaps.reshape(-1, rows, columns)
-    edge = ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER))
-    padded = np.pad(planes, edge, constant_values=-np.inf)
-    row, column = np.divmod(planes.reshape(len(planes), -1).argmax(axis=1), columns)
-    wide = columns + 2 * _BORDER
-    cells = (
-        (np.arange(len(planes)) * (rows + 2 * _BORDER) + row + _BORDER) * wide + column + _BORDER
-    )
-    flat = padded.reshape(-1)
-    xy = np.stack([column, row], axis=1) + _offsets(flat, cells, wide)
-    return xy.reshape(*several, 2).astype(np.float32), flat[cells].reshape(several)
-
-
-def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
-    """Of maxima that touch, and so are equal, the first is kept."""
-    steps = (1, columns - 1, columns, columns + 1)
-    if not (flat[cells, None] == flat[cells[:, None] + np.array(steps)]).any():
-        return cells
-    kept: set[int] = set()
-    for cell in cells.tolist():
-        if not any(cell - step in kept for step in steps):
-            kept.add(cell)
-    return np.array(sorted(kept), np.intp)
-
-
-def _offsets(flat: Floats, cells: Ints, columns: int) -> NDArray[np.float64]:
-    """(P, 2) from a peak's cell to the top of the parabola through the logs, within half a cell.
-
-    As in DARK (Zhang et al. 2020, arXiv 1910.06278), one axis at a time. Where a neighbour is
-    beyond the border, or belongs to another person's peak since the map rises again behind it, the
-    slope on the other side is taken, with the curvature of the other axis (the Gaussian is round).
-    """
-    steps = np.array([[1], [columns]])  # (axis, peak)
-    here = _log(flat[cells])
-    before, after = _log(flat[cells - steps]), _log(flat[cells + steps])
-    curvature = 2 * here - before - after
-    outside = np.isneginf(np.minimum(flat[cells - steps], flat[cells + steps]))
-    curvature = np.where(outside, 0, curvature)
-    roundest = curvature.max(axis=0)
-    roundest = np.where(roundest > 0, roundest, _USUAL_CURVATURE)
-    offset = (after - before) / (2 * np.maximum(curvature, 1e-6))
-    shared_before = flat[cells - 2 * steps] >= flat[cells - steps]
-    shared_after = flat[cells + 2 * steps] >= flat[cells + steps]
-    offset = np.where(shared_after, (here - before) / roundest - 0.5, offset)
-    offset = np.where(shared_before, (after - here) / roundest + 0.5, offset)
-    offsets: NDArray[np.float64] = offset.clip(-0.5, 0.5).T
-    return offsets
-
-
-def _log(values: Floats) -> NDArray[np.float64]:
-    return np.log(np.maximum(values, _FLOOR), dtype=np.float64)
-
-
 def score_limbs(
     limbs: Floats,
     peaks: Peaks,
     skeleton: Skeleton,
-    threshold: float,
-    samples: int,
-    share: float,
-    least: float,
-    length_cost: float,
+    options: DecodeOptions = DecodeOptions(),
 ) -> Limbs:
-    """Pairs of peaks that more than `share` of the samples of their limb's field join.
+    """Pairs of peaks that more than `min_fraction` of the samples of their limb's field join.
 
     The score is the mean, over the samples that point the limb's way, of the field along it: the
-    line integral of Cao et al. (2017), equation 10. It has to exceed `least`, and `length_cost`
-    more for a limb as long as the map is high: across a crowd something always points the way.
+    line integral of Cao et al. (2017), equation 10. It has to exceed `min_alignment`, and
+    `length_cost` more for a limb as long as the map is high: across a crowd something always points
+    the way.
     """
     limb, start, end = _pairs(peaks, skeleton)
     way = peaks.xy[end] - peaks.xy[start]
-    needed = least + length_cost * np.hypot(way[:, 0], way[:, 1]) / limbs.shape[2]
+    cost = options.length_cost * np.hypot(way[:, 0], way[:, 1]) / limbs.shape[2]
+    needed = options.min_alignment + cost
     hopeful = _at_middle(limbs, limb, peaks.xy[start], way) > needed / 2
     limb, start, end, way = limb[hopeful], start[hopeful], end[hopeful], way[hopeful]
-    along = _along(limbs, limb, peaks.xy[start], way, samples)
+    along = _along(limbs, limb, peaks.xy[start], way, options.samples)
     agree = (along > 0).sum(axis=1)
     score = np.maximum(along, 0).sum(axis=1) / np.maximum(agree, 1)
-    good = (agree > share * samples) & (score > needed[hopeful])
+    good = (agree > options.min_fraction * options.samples) & (score > needed[hopeful])
     start, end, score = start[good], end[good], score[good]
-    strong = (peaks.height[start] > threshold) & (peaks.height[end] > threshold)
+    strong = np.minimum(peaks.height[start], peaks.height[end]) > options.threshold
     order = np.lexsort((-score, ~strong))
     return Limbs(start[order], end[order], score[order], strong[order])
 

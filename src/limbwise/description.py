@@ -1,11 +1,11 @@
 """What a model is: told by its file, or known by its outputs."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .decode import decode
+from .decode import DecodeOptions
 from .errors import BadInput
 from .geometry import FITS
 from .skeleton import BODY, Skeleton
@@ -18,8 +18,8 @@ class Description:
     """What a model file says of itself.
 
     `stride` is in input pixels, `multiple` is what both sides of an input must be whole multiples
-    of, `height` the input height it is meant for; `decoding` are the keywords of `decode` that suit
-    it, where they differ from the usual. `crop` is the height and width of the crops of one person
+    of, `height` the input height it is meant for; `decoding` are the `DecodeOptions` that suit it,
+    where they differ from the usual. `crop` is the height and width of the crops of one person
     that it takes, with `prior` keypoints besides or without; None if it takes whole pictures.
     `offset` is the input pixel of a map's first cell; None: the middle of the pixels it covers.
     `sigma`, in input pixels, is that of the Gaussians it learnt; None: 4 in crops, 7 in pictures.
@@ -46,9 +46,13 @@ class Description:
             raise ValueError(f"fit is {self.fit}, not one of {', '.join(FITS)}")
         if self.prior is None:
             object.__setattr__(self, "prior", self.crop is not None)
-        unknown = set(self.decoding) - set(decode.__kwdefaults__ or {})
+        unknown = set(self.decoding) - {each.name for each in fields(DecodeOptions)}
         if unknown:
             raise ValueError(f"decode knows no {', '.join(sorted(unknown))}")
+
+    @property
+    def decode_options(self) -> DecodeOptions:
+        return DecodeOptions(**self.decoding)
 
     @property
     def outputs(self) -> tuple[str, ...]:

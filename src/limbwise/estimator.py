@@ -12,13 +12,14 @@ from .backends.base import Runtime, is_checkpoint
 from .backends.precision import Way, fastest, ways
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
-from .decode import decode
-from .errors import BadInput
+from .decode import DecodeOptions, decode
+from .errors import BadInput, named_options
 from .geometry import Image, View, fit
 from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, SAMPLE, Network, named
 from .network_output import Fields
 from .pose import Pose
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
+from .tta import averaged
 
 __all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
@@ -30,11 +31,12 @@ class Estimator:
     """`estimate(image)` gives the poses in it, best first.
 
     `height` is the input height in pixels, or the longer side's for a model that says so (the
-    model's own if None): more finds smaller people and takes longer. With `person`, a network for
-    crops of one person, everybody found is looked at again (refine.py). `min_score` and
-    `max_people` cut the list; `options` go to `decode`, `min_box` is the score of a box that is
-    looked into; with `flip` the second stage also sees mirrored crops. BadInput if the two networks
-    do not fit together.
+    model's own if None): more finds smaller people and takes longer. With `person`, a second stage
+    for crops of one person, everybody's pose is refined (refine.py). `min_score` and `max_people`
+    cut the list; `decoding` are options of the decoder (the model's own if None), `min_box` is the
+    score of a box that is looked into. With `flip` a network also sees the mirror image, of the
+    crops where there are boxes; `scales` are heights, as parts of `height`, whose maps are averaged
+    (networks of one stage). BadInput if the two networks do not fit together.
     """
 
     def __init__(
@@ -47,22 +49,26 @@ class Estimator:
         max_people: int | None = None,
         min_box: float = MIN_BOX,
         flip: bool = False,
-        **options: Any,
+        scales: Sequence[float] = (1.0,),
+        decoding: DecodeOptions | None = None,
     ) -> None:
         self.runtime, self.person = runtime, person
         self.height = height or runtime.description.height
-        self.min_score, self.max_people, self.options = min_score, max_people, options
+        self.min_score, self.max_people = min_score, max_people
+        self.decoding = decoding or runtime.description.decode_options
         if self.height < runtime.description.multiple:
             raise BadInput(f"an input height of {self.height} pixels is too small")
         if runtime.description.crop:
             raise BadInput(f"{runtime.description.name} looks at one person, not at pictures")
-        self.min_box, self.flip = min_box, flip
+        self.min_box, self.flip, self.scales = min_box, flip, tuple(scales)
         self.made_by: dict[str, Any] | None = None  # the arguments of `load`
         if person is None and not runtime.description.skeleton.keypoints:
             raise BadInput(
                 f"{runtime.description.name} finds boxes of people, not keypoints: it needs a "
                 "second stage"
             )
+        if runtime.description.boxes and self.scales != (1.0,):
+            raise BadInput(f"{runtime.description.name} finds boxes: it has no use for scales")
         if person is not None:
             check_pair(runtime.description, person.description)
 
@@ -80,6 +86,8 @@ class Estimator:
         """The poses of each image; those that fit to one size share one pass of the network."""
         for image in images:
             _check(image)
+        if self._augmented:
+            return [self.read(*self.look(image), image) for image in images]
         fitted = [self.fit(image) for image in images]
         inputs, views = [picture for picture, _ in fitted], [view for _, view in fitted]
         if len({picture.shape for picture in inputs}) == 1:
@@ -87,6 +95,11 @@ class Estimator:
         else:
             fields = [self.runtime(picture[None])[0] for picture in inputs]
         return list(map(self.read, fields, views, images))
+
+    @property
+    def _augmented(self) -> bool:
+        """Whether the first stage sees an image more than once."""
+        return not self.runtime.description.boxes and (self.flip or self.scales != (1.0,))
 
     def fit(self, image: Image) -> tuple[Image, View]:
         """The network's input for an image, and where that is in it."""
@@ -96,6 +109,8 @@ class Estimator:
     def look(self, image: Image) -> tuple[Fields, View]:
         """The first half of the way: what the network says of an image, and where that is in it."""
         _check(image)
+        if self._augmented:
+            return averaged(self.runtime, image, self.height, self.flip, self.scales)
         picture, view = self.fit(image)
         return self.runtime(picture[None])[0], view
 
@@ -106,7 +121,7 @@ class Estimator:
             boxes = self.boxes(said, view, image)
             found = poses_in_boxes(image, boxes[: self.max_people], self.person, flip=self.flip)
             return [pose for pose in found if pose.score >= self.min_score]
-        people = decode(said, model.skeleton, **{**model.decoding, **self.options})
+        people = decode(said, model.skeleton, self.decoding)
         found = [pose.moved(view.back) for pose in people if pose.score >= self.min_score]
         if self.person is not None:
             found = refine(image, found, self.person)
@@ -132,6 +147,7 @@ def _check(image: Image) -> None:
         raise ValueError(f"an image is a (height, width, 3) uint8 BGR array, not {what}")
 
 
+@named_options
 def load(
     model: str | Path | None = None,
     *,
@@ -140,7 +156,13 @@ def load(
     threads: int | None = None,
     device: str = "cpu",
     person: str | Path | bool | None = None,
-    **options: Any,
+    height: int | None = None,
+    min_score: float = MIN_SCORE,
+    max_people: int | None = None,
+    min_box: float = MIN_BOX,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    decoding: DecodeOptions | None = None,
 ) -> Estimator:
     """An estimator from a bundled model or a file.
 
@@ -153,13 +175,20 @@ def load(
         device: PyTorch's.
         person: the second stage: a file, True the bundled one, False none, None the bundled one
             of a bundled pair. Without a second stage and a model, "one-stage" is taken.
-        options: those of `Estimator`.
+        height, min_score, max_people, min_box, flip, scales, decoding: those of `Estimator`.
 
     Raises:
         BadInput: one line, if a file is missing or of another kind.
+        TypeError: for an option that there is not; it names the nearest.
     """
-    how = {"runtime": runtime, "precision": precision, "threads": threads, "device": device}
-    first, second = load_pair(model, person=person, **how)  # type: ignore[arg-type]
+    how: dict[str, Any] = {
+        "runtime": runtime, "precision": precision, "threads": threads, "device": device
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "height": height, "min_score": min_score, "max_people": max_people, "min_box": min_box,
+        "flip": flip, "scales": scales, "decoding": decoding,
+    }  # fmt: skip
+    first, second = load_pair(model, person=person, **how)
     estimate = Estimator(first, person=second, **options)
     estimate.made_by = {"model": model, "person": person, **how, **options}
     return estimate

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends.base import Runtime
-from .decode import tops
 from .description import Description
 from .errors import BadInput
 from .geometry import Image, View, cut
+from .peaks import tops
 from .pose import Pose, oks
 from .proportions import without_impossible
 from .skeleton import BODY, COCO, Skeleton

@@ -1,7 +1,4 @@
-"""How good: COCO keypoint AP and AR of a runtime on labelled pictures, through pycocotools.
-
-Flip and several scales average the fields of several passes on the cells of the plain one.
-"""
+"""How good: COCO keypoint AP and AR of a runtime on labelled pictures, through pycocotools."""
 
 import contextlib
 import io
@@ -12,19 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backends.base import Runtime, has
-from ..decode import decode
+from ..decode import DecodeOptions
 from ..errors import BadInput
 from ..estimator import Estimator
-from ..geometry import COCO_CORNER, Image, View, fit
-from ..network_output import Fields
-from ..outputs.results import coco_person
+from ..geometry import COCO_CORNER, Image
+from ..outputs.records import coco_person
 from ..pose import Pose
-from ..refine import check_pair, poses_in_boxes, refine
+from ..refine import poses_in_boxes, refine
 from ..skeleton import BODY, COCO, Skeleton
 from ..sources.image import read_picture
 
@@ -46,19 +40,20 @@ def evaluate(
     scales: Sequence[float] = (1.0,),
     limit: int | None = None,
     progress: Progress = iter,
-    **options: Any,
+    min_box: float = LEAST_BOX,
+    decoding: DecodeOptions | None = None,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
 
     With `person` everybody found is looked at again (refine.py). A runtime that itself looks at one
     person only is told where the labelled people are. `height` is the input height in pixels,
-    `options` go to `decode`; `min_box` as in `Estimator`. BadInput if pycocotools, a key of the
+    `decoding` and `min_box` as in `Estimator`. BadInput if pycocotools, a key of the
     label file or a picture is missing.
     """
     labels = read_labels(annotations)
     pictures = labels["images"][:limit]
     layout = layout_of(labels, (person or runtime).description.skeleton, annotations)
-    find = _finder(runtime, person, labels, layout, height, flip, scales, options)
+    find = _finder(runtime, person, labels, layout, height, flip, scales, min_box, decoding)
     began = time.perf_counter()
     detections = []
     for entry in progress(pictures):
@@ -72,7 +67,8 @@ def evaluate(
 
 def _finder(
     runtime: Runtime, person: Runtime | None, labels: dict[str, Any], layout: Skeleton,
-    height: int | None, flip: bool, scales: Sequence[float], options: dict[str, Any],
+    height: int | None, flip: bool, scales: Sequence[float], min_box: float,
+    decoding: DecodeOptions | None,
 ) -> Callable[[Image, int], list[Pose]]:  # fmt: skip
     """An image and its id to the poses in it, by whatever the networks do."""
     its = runtime.description
@@ -89,20 +85,11 @@ def _finder(
         return lambda image, n: poses_in_boxes(
             image, boxes.get(n, np.zeros((0, 5), np.float32)), runtime, flip=flip
         )
-    if its.boxes and person is not None:
-        estimate_all = Estimator(
-            runtime, person=person, height=height, flip=flip, min_score=0,
-            min_box=options.get("min_box", LEAST_BOX),
-        )  # fmt: skip
-        return lambda image, n: estimate_all(image)
-    if person is not None:
-        check_pair(its, person.description)
-
-    def find(image: Image, n: int) -> list[Pose]:
-        poses = estimate(runtime, image, height or its.height, flip, scales, **options)
-        return poses if person is None else refine(image, poses, person)
-
-    return find
+    estimate = Estimator(
+        runtime, person=person, height=height, flip=flip, scales=scales, min_score=0,
+        min_box=min_box, decoding=decoding,
+    )  # fmt: skip
+    return lambda image, n: estimate(image)
 
 
 def _labelled_boxes(labels: dict[str, Any]) -> dict[int, Any]:
@@ -210,73 +197,3 @@ def judged(
         judge.evaluate()
         judge.accumulate()
     return judge
-
-
-def estimate(
-    runtime: Runtime,
-    image: Image,
-    height: int,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-    **options: Any,
-) -> list[Pose]:
-    """The poses in an image, best first, from the mean fields of all scales and their mirrors."""
-    multiple = runtime.description.multiple
-    how = runtime.description.fit
-    picture, view = fit(image, height, multiple, to=how)
-    shape = (
-        picture.shape[0] // runtime.description.stride,
-        (picture.shape[1] // runtime.description.stride),
-    )
-    several = []
-    for scale in scales:
-        scaled, its_view = fit(image, round(height * scale), multiple, to=how)
-        several.append(resampled(_fields(runtime, scaled, flip), its_view, view, shape))
-    said = mean_fields(several)
-    options = {**runtime.description.decoding, **options}
-    people = decode(said, runtime.description.skeleton, **options)
-    return [pose.moved(view.back) for pose in people]
-
-
-def _fields(runtime: Runtime, picture: Image, flip: bool) -> Fields:
-    plain = runtime(picture[None])[0]
-    if not flip:
-        return plain
-    turned = runtime(np.ascontiguousarray(picture[None, :, ::-1]))[0]
-    return mean_fields([plain, mirrored(turned, runtime.description.skeleton)])
-
-
-def mirrored(fields: Fields, skeleton: Skeleton) -> Fields:
-    """What the fields of a mirrored picture say of the picture itself."""
-    twins, signs = (np.array(part) for part in zip(*skeleton.mirrored_limbs, strict=True))
-    limbs = fields.limbs[twins, :, :, ::-1] * signs[:, None, None, None]
-    limbs[:, 0] *= -1
-    heatmaps = fields.heatmaps[list(skeleton.mirror), :, ::-1]
-    return Fields(heatmaps, limbs.astype(np.float32), fields.stride)
-
-
-def mean_fields(several: list[Fields]) -> Fields:
-    """The mean of fields of one shape."""
-    heatmaps = np.stack([fields.heatmaps for fields in several]).mean(axis=0)
-    limbs = np.stack([fields.limbs for fields in several]).mean(axis=0)
-    return Fields(heatmaps, limbs, several[0].stride)
-
-
-def resampled(fields: Fields, seen: View, wanted: View, shape: tuple[int, int]) -> Fields:
-    """Fields of one view of an image on the `shape` (h, w) cells of another view of it."""
-    if np.array_equal(seen.matrix, wanted.matrix) and fields.heatmaps.shape[1:] == shape:
-        return fields
-    corners = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
-    source = fields.cells(seen.there(wanted.back(fields.pixels(corners))))
-    origin, right, down = source.astype(np.float64)
-    matrix = np.stack([right - origin, down - origin, origin], axis=1)
-
-    def warp(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        warped = [
-            cv2.warpAffine(plane, matrix, shape[::-1], flags=flags)
-            for plane in maps.reshape(-1, *maps.shape[-2:])
-        ]
-        return np.stack(warped).reshape(*maps.shape[:-2], *shape).astype(np.float32)
-
-    return Fields(warp(fields.heatmaps), warp(fields.limbs), fields.stride)

@@ -16,7 +16,8 @@ from ..pose import Pose
 from ..sources.frames import Frame
 from .draw import draw
 from .recorder import Recorder
-from .results import Result, open_writer
+from .records import Result
+from .results import open_writer
 from .window import Window
 
 STUCK = 2.0  # seconds that a frame may take to be written after Ctrl-C: a pipe may be full

@@ -8,43 +8,20 @@ Nothing here writes nan: a keypoint that was not found is null in JSON lines, an
 and three zeros in the formats of OpenPose and COCO.
 """
 
-import csv
-import io
 import json
-import math
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from ..atomic import check_writable, failing_to_write, fitting, replacing, writing
 from ..errors import BadInput
-from ..geometry import COCO_CORNER
 from ..places import identities, keep
-from ..pose import Pose
-from ..skeleton import BODY, BODY_25, COCO, Skeleton
-
-Keypoint = list[float]  # x, y, confidence
-
-
-@dataclass(frozen=True)
-class Result:
-    """The people of one frame: `index` counts frames from 0, on over several sources; `time` is in
-    seconds; `picture` tells a still picture from a frame of a video or camera."""
-
-    source: str
-    index: int
-    time: float
-    width: int
-    height: int
-    poses: list[Pose]
-    picture: bool = False
+from ..skeleton import BODY, BODY_25, Skeleton
+from .records import Result, coco_person, csv_header, csv_line, csv_row, openpose_person, record
 
 
 class Writer(ABC):
@@ -89,56 +66,6 @@ def open_writer(
 
 
 # What is written of a person, in plain JSON types.
-
-
-def record(result: Result) -> dict[str, Any]:
-    """The object that is a line of JSON lines."""
-    return {
-        "source": result.source,
-        "frame": result.index,
-        "time": _number(result.time, 6),
-        "width": result.width,
-        "height": result.height,
-        "people": [_person(pose) for pose in result.poses],
-    }
-
-
-def _person(pose: Pose) -> dict[str, Any]:
-    keypoints = _keypoints(pose)
-    return {
-        "id": pose.id,
-        "score": _number(pose.score, 4),
-        "box": _box(keypoints),
-        "keypoints": dict(zip(pose.skeleton.keypoints, keypoints, strict=True)),
-    }
-
-
-def _keypoints(pose: Pose) -> list[Keypoint | None]:
-    """The keypoints as they are written, rounded; None where not found."""
-    places = np.round(pose.xy.astype(float), 2).tolist()
-    return [
-        [x, y, _number(confidence, 4)] if math.isfinite(x + y) else None
-        for (x, y), confidence in zip(places, pose.confidence, strict=True)
-    ]
-
-
-def _box(keypoints: list[Keypoint | None]) -> list[float] | None:
-    """left, top, right, bottom; None if nothing was found."""
-    if not any(keypoints):
-        return None
-    x, y, _ = zip(*filter(None, keypoints), strict=True)
-    return [min(x), min(y), max(x), max(y)]
-
-
-def _number(value: float, digits: int) -> float:
-    """Rounded; 0 for nan and infinities, which JSON has no words for."""
-    return round(float(value), digits) if math.isfinite(value) else 0.0
-
-
-def _flat(pose: Pose, skeleton: Skeleton) -> list[float]:
-    """x, y, confidence, x, y, ... in the order of `skeleton`; zeros where not found."""
-    keypoints = _keypoints(pose.as_skeleton(skeleton))
-    return [value for keypoint in keypoints for value in keypoint or (0.0, 0.0, 0.0)]
 
 
 def _json(value: object) -> str:
@@ -228,18 +155,6 @@ class CocoResults(_TextFile):
         return "\n]\n" if self._begun else "[]\n"
 
 
-def coco_person(pose: Pose, image_id: int, layout: Skeleton = COCO) -> dict[str, Any] | None:
-    """A person of COCO's results, keypoints in the order of `layout`; None if none is found.
-
-    COCO counts from the corner of the first pixel, limbwise from its centre.
-    """
-    keypoints = _flat(pose.moved(lambda xy: xy + COCO_CORNER), layout)
-    if not any(keypoints):
-        return None
-    score = _number(pose.score, 4)
-    return {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": score}
-
-
 class Csv(_TextFile):
     """A row per person and frame; the columns are the keypoints of the first person written."""
 
@@ -251,34 +166,15 @@ class Csv(_TextFile):
         if not result.poses:
             return ""
         self._skeleton = self._skeleton or result.poses[0].skeleton
-        text = "" if self._begun else _csv_header(self._skeleton.keypoints)
+        text = "" if self._begun else csv_header(self._skeleton.keypoints)
         for n, pose in enumerate(result.poses):
             same = pose.skeleton == self._skeleton  # then nothing is to be made, not even a neck
             shown = pose if same else pose.as_skeleton(self._skeleton)
-            text += _csv(_csv_row(result, n, shown))
+            text += csv_line(csv_row(result, n, shown))
         return text
 
     def _end(self) -> str:
-        return "" if self._begun else _csv_header(())
-
-
-def _csv_row(result: Result, n: int, pose: Pose) -> list[object]:
-    keypoints = _keypoints(pose)
-    person = n if pose.id is None else pose.id
-    row: list[object] = [result.source, result.index, _number(result.time, 6), person]
-    row += [_number(pose.score, 4), *(_box(keypoints) or ("",) * 4)]
-    return row + [cell for keypoint in keypoints for cell in keypoint or ("",) * 3]
-
-
-def _csv_header(names: tuple[str, ...]) -> str:
-    columns = ["source", "frame", "time", "person", "score", "left", "top", "right", "bottom"]
-    return _csv(columns + [f"{name}_{what}" for name in names for what in ("x", "y", "confidence")])
-
-
-def _csv(cells: Sequence[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+        return "" if self._begun else csv_header(())
 
 
 # The format that is a folder.
@@ -306,7 +202,7 @@ class OpenPose(Writer):
         if path.name in self._written:
             raise BadInput(f"{path} was written from another source: rename {result.source}")
         keep(path, self._inputs)
-        people = [_openpose_person(pose, self._skeleton) for pose in result.poses]
+        people = [openpose_person(pose, self._skeleton) for pose in result.poses]
         with failing_to_write(path), replacing(path) as temporary:
             temporary.write_text(_json({"version": 1.3, "people": people}))
         self._written.add(path.name)
@@ -316,10 +212,3 @@ def _openpose_name(result: Result) -> str:
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", Path(result.source).stem)  # as in camera URLs
     number = "" if result.picture else f"_{result.index:012}"
     return fitting(stem, f"{number}_keypoints.json")
-
-
-def _openpose_person(pose: Pose, skeleton: Skeleton) -> dict[str, Any]:
-    parts = [f"{part}_keypoints" for part in ("pose", "face", "hand_left", "hand_right")]
-    empty: dict[str, list[float]] = {f"{part}_{d}d": [] for d in (2, 3) for part in parts}
-    person_id = [-1 if pose.id is None else pose.id]
-    return {"person_id": person_id} | empty | {"pose_keypoints_2d": _flat(pose, skeleton)}

@@ -32,7 +32,7 @@ from ..errors import BadInput
 from ..estimator import SAMPLE, Estimator
 from ..geometry import Image
 from ..outputs.draw import draw, style
-from ..outputs.results import Result, record
+from ..outputs.records import Result, record
 from ..sources.image import opened, to_bgr
 from .connections import Ended, server
 from .guard import LOOPBACK, SUBPROTOCOL, Guard, Limits, Place, problem

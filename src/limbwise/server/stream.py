@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import BadInput
 from ..estimator import Estimator
-from ..outputs.results import Result, record
+from ..outputs.records import Result, record
 from ..sources.image import read_picture
 from ..track import Tracker
 from .connections import ENDING
