@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from limbwise.bench import machine
+from limbwise.data.coco_file import CocoFile, read_coco
 from limbwise.decode import decode
 from limbwise.estimator import load, load_pair
-from limbwise.evaluation.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.evaluation.evaluate import as_pose, evaluate, score
 from limbwise.geometry import View
 from limbwise.network_output import Fields
 from limbwise.outputs.records import coco_person
@@ -38,12 +39,12 @@ def main() -> None:
     parser.add_argument("--heights", default=str(HEIGHT), help="input heights, with commas")
     flags = parser.parse_args()
     val, reference = flags.shared / "data" / "val", flags.shared / "reference"
-    labels = read_labels(val / "annotations.json")
-    print(machine(), f"{len(labels['images'])} pictures", sep=", ")
+    labels = read_coco(val / "annotations.json")
+    print(machine(), f"{len(labels.pictures)} pictures", sep=", ")
     print(f"\nThe ancestor's pipeline, height {HEIGHT}, from its own detections:")
     for name in ("lightweight-openpose", "0001"):
         detections = json.loads((reference / f"original-detections-{name}.json").read_text())
-        ids = [entry["id"] for entry in labels["images"]]
+        ids = [entry["id"] for entry in labels.pictures]
         row(name, score(labels, detections, ids, COCO))
     files = ["lightweight-openpose.pth", "human-pose-estimation-0001.onnx"]
     files = [*(reference / name for name in files), *(flags.models or [])]
@@ -86,16 +87,16 @@ def row(name: str, found: dict[str, float]) -> None:
     print(f"  {name:28} {figures}")
 
 
-def ceiling(labels: dict[str, Any], stride: int = 8, sigma: float = 7.0) -> None:
+def ceiling(labels: CocoFile, stride: int = 8, sigma: float = 7.0) -> None:
     """AP of decoding the fields drawn from the labels, and who is lost, and why."""
     detections, lost, people = [], Counter[str](), 0
-    for entry in labels["images"]:
+    for entry in labels.pictures:
         truth = labelled_people(labels, entry["id"])
         poses = decoded(truth, entry, stride, sigma)
         detections += [one for pose in poses if (one := coco_person(pose, entry["id"]))]
         people += len(truth)
         lost.update(why for person in truth if (why := why_lost(person, truth, poses)))
-    found = score(labels, detections, [entry["id"] for entry in labels["images"]], COCO)
+    found = score(labels, detections, [entry["id"] for entry in labels.pictures], COCO)
     print(f"\nPerfect fields of the labels, stride {stride}, sigma {sigma:g}, height {HEIGHT}:")
     row("ceiling", found)
     print(f"  of {people} people {sum(lost.values())} are lost (OKS under 0.5):")
@@ -103,10 +104,10 @@ def ceiling(labels: dict[str, Any], stride: int = 8, sigma: float = 7.0) -> None
         print(f"    {count:3} {why}")
 
 
-def labelled_people(labels: dict[str, Any], image: int) -> list[tuple[Pose, float]]:
+def labelled_people(labels: CocoFile, image: int) -> list[tuple[Pose, float]]:
     """The people of a picture with keypoints, as BODY in image pixels, and their areas."""
     people = []
-    for entry in labels["annotations"]:
+    for entry in labels.people:
         if entry["image_id"] == image and entry["num_keypoints"] and not entry["iscrowd"]:
             pose = as_pose(entry["keypoints"], COCO)
             people.append((pose.as_skeleton(BODY), float(entry["area"])))

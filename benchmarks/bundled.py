@@ -18,9 +18,10 @@ from torch import nn
 
 from limbwise.atomic import write_json
 from limbwise.bench import machine
+from limbwise.data.coco_file import CocoFile, read_coco
 from limbwise.estimator import MIN_BOX, load_pair
 from limbwise.evaluation.boxes import evaluate_boxes
-from limbwise.evaluation.evaluate import as_pose, evaluate, read_labels, score
+from limbwise.evaluation.evaluate import as_pose, evaluate, score
 from limbwise.models.catalogue import CATALOGUE, MODELS, Bundled
 from limbwise.networks.checkpoint import Checkpoint
 from limbwise.networks.checkpoint import load as load_checkpoint
@@ -52,8 +53,8 @@ def main() -> None:
 
 def measured(bundled: Bundled, val: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The figures of a bundled model, and its detections in f32."""
-    labels = read_labels(val / "annotations.json")
-    ids = [entry["id"] for entry in labels["images"]]
+    labels = read_coco(val / "annotations.json")
+    ids = [entry["id"] for entry in labels.pictures]
     paths = val / "annotations.json", val / "images"
     found: dict[str, Any] = price(bundled)
     kept: list[dict[str, Any]] = []
@@ -130,11 +131,11 @@ def parameters(made: Checkpoint) -> float:
 
 
 def interval(
-    labels: dict[str, Any], detections: list[dict[str, Any]], ids: list[int], rounds: int = 200
+    labels: CocoFile, detections: list[dict[str, Any]], ids: list[int], rounds: int = 200
 ) -> tuple[float, float]:
     """The 5th and 95th percentile of AP over pictures drawn with replacement."""
     random = np.random.default_rng(0)
-    entries, said = by_picture(labels["annotations"], ids), by_picture(detections, ids)
+    entries, said = by_picture(labels.people, ids), by_picture(detections, ids)
     found = []
     for _ in range(rounds):
         truth, poses = [], []
@@ -143,8 +144,8 @@ def interval(
             truth += [entry | again for entry in entries[ids[place]]]
             poses += [entry | again for entry in said[ids[place]]]
         truth = [entry | {"id": n} for n, entry in enumerate(truth, start=1)]
-        images = [{"id": n} for n in range(1, len(ids) + 1)]
-        drawn = {**labels, "images": images, "annotations": truth}
+        images = [{"id": n, "file_name": str(n)} for n in range(1, len(ids) + 1)]
+        drawn = labels.having(images, truth)
         found.append(score(drawn, poses, [image["id"] for image in images], COCO)["AP"] * 100)
     low, high = np.percentile(found, (5, 95))
     return float(low), float(high)
@@ -160,10 +161,10 @@ def by_picture(entries: list[dict[str, Any]], ids: list[int]) -> dict[int, list[
 
 def best_and_worst(val: Path, detections: list[dict[str, Any]], count: int = 4) -> None:
     """Skeletons only, since the pictures are other people's: labelled above, found below."""
-    labels = read_labels(val / "annotations.json")
-    said = by_picture(detections, [entry["id"] for entry in labels["images"]])
+    labels = read_coco(val / "annotations.json")
+    said = by_picture(detections, [entry["id"] for entry in labels.pictures])
     judged = []
-    for entry in labels["images"]:
+    for entry in labels.pictures:
         truth = labelled_people(labels, entry["id"])
         found = [as_pose(one["keypoints"], COCO, one["score"]) for one in said[entry["id"]]]
         if len(truth) >= 2:

@@ -19,9 +19,10 @@ from scipy.optimize import linear_sum_assignment
 
 from limbwise import decode as module
 from limbwise.bench import machine
+from limbwise.data.coco_file import CocoFile, read_coco
 from limbwise.decode import DecodeOptions, Limbs, Peaks, decode
 from limbwise.estimator import load
-from limbwise.evaluation.evaluate import read_labels, score
+from limbwise.evaluation.evaluate import score
 from limbwise.geometry import View, fit
 from limbwise.network_output import Fields
 from limbwise.outputs.records import coco_person
@@ -40,8 +41,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--source", help="only pictures whose 'source' is this")
     flags = parser.parse_args()
-    labels = read_labels(flags.labels)
-    pictures = [e for e in labels["images"] if flags.source in (None, e.get("source"))]
+    labels = read_coco(flags.labels)
+    pictures = [e for e in labels.pictures if flags.source in (None, e.get("source"))]
     pictures = pictures[:: max(len(pictures) // flags.limit, 1)] if flags.limit else pictures
     runtime = load(flags.model, precision="f32").runtime
     seen: list[Seen] = []
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def measured(
-    labels: dict[str, Any], seen: list[Seen], variant: Callable[..., list[Pose]]
+    labels: CocoFile, seen: list[Seen], variant: Callable[..., list[Pose]]
 ) -> dict[str, float]:
     detections, taken = [], []
     for image, fields, view in seen:

@@ -19,10 +19,11 @@ from typing import Any
 from limbwise.backends import openvino
 from limbwise.backends.base import Runtime
 from limbwise.cli.terminal import failing_in_one_line
+from limbwise.data.coco_file import CocoFile, read_coco
 from limbwise.decode import DecodeOptions, decode
 from limbwise.estimator import Estimator
 from limbwise.evaluation.boxes import evaluate_boxes
-from limbwise.evaluation.evaluate import evaluate, read_labels, score
+from limbwise.evaluation.evaluate import evaluate, score
 from limbwise.export.int8 import quantise
 from limbwise.export.onnx import export
 from limbwise.geometry import View
@@ -148,10 +149,10 @@ def with_thresholds(made: Checkpoint, out: Path, flags: argparse.Namespace) -> N
 def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, float]:
     """`threshold` and `weak` with the best AP on held-out pictures."""
     estimate = Estimator(openvino.load(checkpoint, precision="f32"))
-    labels = read_labels(held)
+    labels = read_coco(held)
     seen = [
         (entry["id"], *estimate.look(read_picture(images / entry["file_name"])))
-        for entry in labels["images"]
+        for entry in labels.pictures
     ]
     found = {}
     for threshold, weak in product(THRESHOLDS, WEAK):
@@ -165,7 +166,7 @@ def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, flo
 
 
 def ap(
-    labels: dict[str, Any],
+    labels: CocoFile,
     seen: list[tuple[int, Fields, View]],
     estimate: Estimator,
     options: dict[str, Any],

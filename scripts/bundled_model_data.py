@@ -10,10 +10,8 @@ background, so that nobody is learnt to be nobody. What is held out keeps the la
 """
 
 import argparse
-import json
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +20,11 @@ from limbwise.atomic import write_json
 from limbwise.backends.base import Runtime
 from limbwise.boxes import Floats, ious
 from limbwise.cli.terminal import failing_in_one_line, progress
+from limbwise.data.coco_file import CocoFile, Entry, read_coco
 from limbwise.estimator import load_pair
 from limbwise.evaluation.boxes import coco_box, in_picture
 from limbwise.places import check_places
 from limbwise.sources.image import read_picture
-
-Entry = dict[str, Any]
 
 _SURE = 0.3  # score of a box that may be somebody
 _SIDE = 416  # pixels of the pictures' longer side: nearly as they are
@@ -44,45 +41,47 @@ def main() -> None:
     parser.add_argument("--hold", type=int, default=200)
     parser.add_argument("--detector", type=Path)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--category", help="name or id, of several with keypoints")
     flags = parser.parse_args()
     if (flags.detector is None) != (flags.images is None):
         parser.error("--detector and --images go together")
     with failing_in_one_line():
         check_places([flags.pack], {"TRAIN": flags.train, "HELD": flags.held})
-        pack = json.loads(flags.pack.read_text())
-        human = sorted(e["id"] for e in pack["images"] if e.get("source") == flags.source)
+        pack = read_coco(flags.pack, flags.category)
+        human = sorted(e["id"] for e in pack.pictures if e.get("source") == flags.source)
         Random(0).shuffle(human)
         held = set(human[: flags.hold])
-        trained = [entry for entry in pack["images"] if entry["id"] not in held]
+        trained = [entry for entry in pack.images if entry["id"] not in held]
         again = [entry for entry in trained if entry["id"] in set(human)] * (flags.times - 1)
-        write_json(flags.held, chosen(pack, [e for e in pack["images"] if e["id"] in held]))
+        write_json(flags.held, chosen(pack, [e for e in pack.images if e["id"] in held]))
         if flags.detector:
             detector, _ = load_pair(flags.detector, person=False, precision="f32")
-            found = unlabelled({**pack, "images": trained}, flags.images, detector)
-            pack = {**pack, "annotations": pack["annotations"] + found}
+            found = unlabelled(pack.having(trained, pack.annotations), flags.images, detector)
+            pack = pack.having(pack.images, pack.annotations + found)
             print(f"{len(found)} regions of people without a label")
         write_json(flags.train, chosen(pack, trained + again))
         print(f"{flags.train}: {len(trained + again)} pictures; {flags.held}: {len(held)}")
 
 
-def unlabelled(pack: Entry, images: Path, detector: Runtime) -> list[Entry]:
+def unlabelled(pack: CocoFile, images: Path, detector: Runtime) -> list[Entry]:
     """Crowd annotations for what a detector finds in the pictures and no label covers."""
     of: dict[int, list[list[float]]] = {}
-    for entry in pack["annotations"]:
+    for entry in pack.boxes_only.people:
         of.setdefault(entry["image_id"], []).append(entry["bbox"])
     regions: list[Entry] = []
-    for image in progress(pack["images"], len(pack["images"]), "pictures"):
+    count = len(pack.keypoints)
+    for image in progress(pack.pictures, len(pack.pictures), "pictures"):
         boxes = in_picture(detector, read_picture(images / image["file_name"]), _SIDE, _SURE)
         corners = np.array(of.get(image["id"], []), np.float32).reshape(-1, 4) - (0.5, 0.5, 0, 0)
         labels = np.c_[corners[:, :2], corners[:, :2] + corners[:, 2:]]
         for box in boxes[~covered(boxes, labels)]:
             side = coco_box(box)
             regions.append(
-                {"id": 0, "image_id": image["id"], "category_id": 1, "iscrowd": 1, "bbox": side,
-                 "area": round(side[2] * side[3], 1), "num_keypoints": 0, "keypoints": [0] * 51,
-                 "labels": "detector"}
+                {"id": 0, "image_id": image["id"], "category_id": pack.category.id, "iscrowd": 1,
+                 "bbox": side, "area": round(side[2] * side[3], 1), "num_keypoints": 0,
+                 "keypoints": [0] * 3 * count, "labels": "detector"}
             )  # fmt: skip
-    last = max(entry["id"] for entry in pack["annotations"])
+    last = max(entry["id"] for entry in pack.annotations)
     return [{**entry, "id": last + n} for n, entry in enumerate(regions, start=1)]
 
 
@@ -99,21 +98,20 @@ def covered(boxes: Floats, labels: Floats) -> NDArray[np.bool_]:
     return alike
 
 
-def chosen(pack: Entry, images: list[Entry]) -> Entry:
+def chosen(pack: CocoFile, images: list[Entry]) -> Entry:
     """The pack with these pictures only, as often as they are named, under new ids."""
     of: dict[int, list[Entry]] = {}
-    for entry in pack["annotations"]:
+    for entry in pack.annotations:
         of.setdefault(entry["image_id"], []).append(entry)
     people = [
         {**entry, "image_id": number}
         for number, image in enumerate(images, start=1)
         for entry in of.get(image["id"], [])
     ]
-    return {
-        **pack,
-        "images": [{**image, "id": number} for number, image in enumerate(images, start=1)],
-        "annotations": [{**entry, "id": number} for number, entry in enumerate(people, start=1)],
-    }
+    return pack.having(
+        [{**image, "id": number} for number, image in enumerate(images, start=1)],
+        [{**entry, "id": number} for number, entry in enumerate(people, start=1)],
+    ).content
 
 
 if __name__ == "__main__":

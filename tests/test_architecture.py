@@ -10,11 +10,12 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "limbwise"
 
-NOUNS = {"errors", "skeleton", "pose", "geometry", "network_output"}
+NOUNS = {"checks", "errors", "skeleton", "pose", "geometry", "network_output"}
 FILES = {"atomic", "places", "cache", "interrupts"}
 MAY = {
     "errors": set(),
-    "skeleton": set(),
+    "checks": {"errors"},
+    "skeleton": {"checks", "errors"},
     "pose": {"skeleton"},
     "geometry": set(),
     "network_output": set(),
@@ -41,10 +42,10 @@ MAY = {
     "bench": {"backends", "decode", "estimator", "outputs", "refine"} | NOUNS,
     # What learns, measures and writes models.
     "networks": {"description"} | NOUNS | FILES,
-    "data": NOUNS | FILES,
+    "data": {"sources"} | NOUNS | FILES,
     "evaluation": {"backends", "boxes", "data", "decode", "estimator", "outputs", "refine",
                    "sources"} | NOUNS,
-    "export": {"backends", "boxes", "description", "estimator", "evaluation", "models", "networks",
+    "export": {"backends", "boxes", "data", "description", "estimator", "evaluation", "models", "networks",
                "refine", "sources"} | NOUNS | FILES,
     "train": {"backends", "data", "description", "estimator", "evaluation", "models", "networks",
               "refine", "sources"} | NOUNS | FILES,
@@ -122,7 +123,7 @@ def test_only_some_rooms_know_pytorch(module: str) -> None:
 
 @pytest.mark.parametrize("module", PATHS)
 def test_a_file_can_be_read_at_one_sitting(module: str) -> None:
-    assert len(PATHS[module].read_text().splitlines()) <= 310
+    assert len(PATHS[module].read_text().splitlines()) <= 320
 
 
 def test_nothing_heavy_is_imported_by_importing_limbwise() -> None:

@@ -164,8 +164,10 @@ def test_a_large_region_follows_its_outline(data: Data, form: str) -> None:
     y, x = np.indices(SIZE)
     for left, top, right, bottom in labels.regions:
         inside |= (x > left) & (x < right) & (y > top) & (y < bottom)
+    if form == "polygon":  # of which the edge goes through the middle of these pixels
+        mask = cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=0)
     assert inside[mask > 0].all()
-    assert inside.sum() < 0.8 * mask.size
+    assert inside.sum() < 0.8 * inside.size
     assert not labels.faults
 
 

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from limbwise.backends.base import Runtime
 from limbwise.backends.openvino import load as openvino
 from limbwise.description import ANCESTOR
 from limbwise.errors import BadInput
-from limbwise.evaluation.evaluate import evaluate, read_labels
+from limbwise.evaluation.evaluate import evaluate
 from limbwise.geometry import fit
 from limbwise.network_output import Fields
 from limbwise.skeleton import BODY, COCO
@@ -129,19 +130,26 @@ def test_limit_takes_the_first_pictures(labelled) -> None:
     ("change", "message"),
     [
         (lambda labels: labels.pop("annotations"), "no list 'annotations'"),
-        (lambda labels: labels["annotations"][1].pop("keypoints"), "has no 'keypoints'"),
-        (lambda labels: labels["images"][0].pop("file_name"), "entry 0 of 'images' has no"),
-        (lambda labels: labels["categories"][0].pop("keypoints"), "no 'keypoints'"),
+        (lambda labels: labels["annotations"][1].pop("keypoints"), "has no keypoints"),
+        (lambda labels: labels["annotations"][1].pop("bbox"), "2 of picture 1 has no bbox"),
+        (lambda labels: labels["annotations"][1].update(area=math.nan), "has no area"),
+        (lambda labels: labels["annotations"][1].update(area=1e30), "has no area"),
+        (lambda labels: labels["annotations"][1]["keypoints"].__setitem__(2, 7), "v other than"),
+        (lambda labels: labels["images"][0].pop("file_name"), "has no id or no file_name"),
+        (lambda labels: labels["images"][0].update(id=[1]), "has no id or no file_name"),
+        (lambda labels: labels["images"][0].update(id=2), "has the id of another picture"),
+        (lambda labels: labels["images"].clear(), "no pictures"),
+        (lambda labels: labels["categories"][0].pop("keypoints"), "with 'keypoints'"),
         (lambda labels: labels["categories"].clear(), "no category"),
     ],
 )  # fmt: skip
-def test_a_label_file_with_missing_keys_is_named(change, message, labelled) -> None:
-    folder, _ = labelled
+def test_what_cannot_be_evaluated_in_a_label_file_is_named(change, message, labelled) -> None:
+    folder, people = labelled
     labels = json.loads((folder / "labels.json").read_text())
     change(labels)
     (folder / "labels.json").write_text(json.dumps(labels))
     with pytest.raises(BadInput, match=message):
-        read_labels(folder / "labels.json")
+        evaluate(perfect(people), folder / "labels.json", folder)
 
 
 def test_a_label_file_of_other_keypoints_is_named(labelled) -> None:

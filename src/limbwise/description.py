@@ -5,12 +5,16 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .checks import number, parsed, shown, whole
 from .decode import DecodeOptions
 from .errors import BadInput
 from .geometry import FITS
 from .skeleton import BODY, Skeleton
 
 KEY = "limbwise"  # of the description in a model file's metadata
+
+_LARGEST = 4096  # pixels of an input's side, as with --size: more takes gigabytes
+_SIDES = {"stride": 256, "multiple": 1024, "height": _LARGEST}
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,35 @@ class Description:
     @classmethod
     def from_json(cls, text: str) -> "Description":
         """The inverse of `to_json`; KeyError, TypeError or ValueError if it is not one."""
-        data = json.loads(text)
+        data = parsed(text)
         if not isinstance(data, dict):
             raise ValueError("it is no object")
+        _check(data)
         crop = tuple(data["crop"]) if data.get("crop") else None
         return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop})
+
+
+def _check(data: dict[str, Any]) -> None:
+    """ValueError or TypeError unless all numbers and texts are such as a network can have."""
+    for name, largest in _SIDES.items():
+        if name in data:
+            whole(data[name], 1, largest, name)
+    for name in ("offset", "sigma"):
+        if data.get(name) is not None:
+            number(data[name], -_LARGEST if name == "offset" else 1e-3, _LARGEST, name)
+    if data.get("crop"):
+        height, width = data["crop"]
+        whole(height, 8, _LARGEST, "the crop's height")
+        whole(width, 8, _LARGEST, "the crop's width")
+    for name, kinds in (("name", str), ("fit", str), ("boxes", bool), ("prior", bool | None)):
+        if name in data and not isinstance(data[name], kinds):
+            raise ValueError(f"{name} is {shown(data[name])}")
+    usual = asdict(DecodeOptions())
+    for name, value in data.get("decoding", {}).items():
+        if isinstance(usual.get(name), int):
+            whole(value, 1, 1000, name)
+        else:
+            number(value, 0, 100, shown(name))
 
 
 ANCESTOR = Description("lightweight-openpose", BODY)
@@ -85,8 +113,10 @@ def read_description(text: str, path: Path) -> Description:
     """What a file says of itself; BadInput if that is damaged."""
     try:
         return Description.from_json(text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} has a damaged limbwise description: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"{path} has a damaged limbwise description: {shown(str(error), 200)}"
+        ) from error
 
 
 def choose_outputs(

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .checks import number
+
+LEAST_SIGMA, LARGEST_SIGMA = 1e-4, 10.0  # that a keypoint can have; COCO's are 0.025 to 0.107
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -60,9 +64,15 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Skeleton":
-        """The inverse of `to_dict`; KeyError or ValueError if it is not one."""
+        """The inverse of `to_dict`; KeyError, TypeError or ValueError if it is not one."""
+        names = tuple(data["keypoints"])
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("the name of a keypoint is no text")
         limbs = tuple((str(a), str(b)) for a, b in data["limbs"])
-        return cls(tuple(data["keypoints"]), limbs, tuple(map(float, data["sigmas"])))
+        sigmas = tuple(
+            number(each, LEAST_SIGMA, LARGEST_SIGMA, "a sigma") for each in data["sigmas"]
+        )
+        return cls(names, limbs, sigmas)
 
 
 def _twin(name: str) -> str:

@@ -73,8 +73,12 @@ def stdin(random: Random, folder: Path) -> Case:
 
 def models(random: Random, folder: Path) -> Case:
     ending = random.choice([".onnx", ".xml", ".pth", ".safetensors", ".txt", ""])
-    data = of.model() if ending == ".onnx" else random.choice(of.TEXTS)
-    data = data[: random.randrange(len(data))] if data and random.random() < 0.6 else data
+    data = of.models().get(ending, random.choice(of.TEXTS))
+    if ending in of.models() and random.random() < 0.6:
+        data = of.misdescribed(random, ending)
+        (folder / "m.bin").write_bytes(of.models()[".bin"])
+    elif data and random.random() < 0.6:
+        data = data[: random.randrange(len(data))]
     (folder / f"m{ending}").write_bytes(data)
     option = random.choice(["--model", "--person-model"])
     return Case(
@@ -212,8 +216,8 @@ FAMILIES: dict[Family, tuple[int, int]] = {
     pictures: (40, 300),
     films: (25, 200),
     stdin: (20, 150),
-    models: (12, 100),
-    labels: (10, 150),
+    models: (12, 200),
+    labels: (12, 250),
     options: (22, 200),
     outputs: (22, 200),
     environment: (5, 80),

@@ -3,9 +3,11 @@
 Everything is a function of a random generator, so that a case is known by its number.
 """
 
+import html
 import io
 import json
 import math
+import re
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -13,12 +15,13 @@ from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
+import onnx
 import PIL.Image
 import torch
 
 from limbwise.estimator import SAMPLE
+from limbwise.export.onnx import export
 from limbwise.networks.checkpoint import build, save
-from limbwise.networks.picture_model import to_onnx
 from limbwise.skeleton import COCO, Skeleton
 
 FORMS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp",
@@ -85,14 +88,40 @@ def film(form: str) -> bytes:
 
 
 @cache
-def model() -> bytes:
-    """A small network with random weights as ONNX."""
+def models() -> dict[str, bytes]:
+    """A small network with random weights, as files of every kind by their endings."""
     torch.manual_seed(0)
     stick = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "small.safetensors"
         save(build("limbwise", stick, channels=16, blocks=1, width=0.25), path)
-        return to_onnx(path)
+        for ending in (".onnx", ".xml"):
+            export(path, path.with_suffix(ending))
+        return {each.suffix: each.read_bytes() for each in Path(folder).iterdir()}
+
+
+def model() -> bytes:
+    return models()[".onnx"]
+
+
+def misdescribed(random: Random, ending: str) -> bytes:
+    """The network, with one value of what its file says of it of another kind or gone."""
+    data = models()[ending]
+    if ending == ".onnx":
+        made = onnx.load_from_string(data)
+        entry = random.choice(made.metadata_props)
+        entry.value = wrong_values(random, json.loads(entry.value))
+        return made.SerializeToString()
+    if ending == ".safetensors":
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        said = header["__metadata__"]
+        said["limbwise"] = wrong_values(random, json.loads(said["limbwise"]))
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + data[8 + length :]
+    told = re.search(r'<limbwise value="(.*?)" />', data.decode())
+    changed = wrong_values(random, json.loads(html.unescape(told[1])))
+    return data.decode().replace(told[1], html.escape(changed)).encode()
 
 
 def labels(random: Random, file_name: str) -> dict:
@@ -133,6 +162,10 @@ def damaged(random: Random, data: bytes) -> bytes:
     return random.randbytes(random.choice([1, 10, 1000]))
 
 
+# What Python's own writer refuses to write, by what stands for it meanwhile.
+_TOO_MUCH = {"a deep list": "[" * 50_000 + "]" * 50_000, "a long number": "9" * 5000}
+
+
 def wrong_values(random: Random, content: dict) -> str:
     """The content as JSON with one value, anywhere in it, of another kind or gone."""
     places: list[tuple[object, object]] = []
@@ -147,9 +180,13 @@ def wrong_values(random: Random, content: dict) -> str:
     walk(content)
     inside, key = random.choice(places)
     strange = [None, "", "text", [], {}, -1, 0, 1e30, math.inf, math.nan, True, [[1]], 2**70,
-               "../x", "a" * 300, {"a": []}, 0.5]  # fmt: skip
+               "../x", "a" * 300, {"a": []}, 0.5, 10**30, 10**12, "0x20", *_TOO_MUCH,
+               [10**12] * 3, -1e300, "\ud800", "a\nb"]  # fmt: skip
     if random.random() < 0.2:
         del inside[key]
     else:
         inside[key] = random.choice(strange)
-    return json.dumps(content)
+    text = json.dumps(content)
+    for name, much in _TOO_MUCH.items():
+        text = text.replace(f'"{name}"', much)
+    return text

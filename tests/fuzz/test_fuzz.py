@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from families import FAMILIES, Case, environment, labels
+from families import FAMILIES, Case, environment
 
 from limbwise.backends import openvino
 from limbwise.backends.base import Runtime
@@ -26,15 +26,8 @@ from limbwise.models.catalogue import MODELS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a shell, links and devices")
 ALL = os.environ.get("LIMBWISE_FUZZ") == "all"
-# What readers of label files do not catch yet; what they judge wrongly is a failure all the same.
-KNOWN = {
-    labels: pytest.mark.xfail(
-        raises=(LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
-        reason="label files are not validated by one reader yet",
-    )
-}
 CASES = [
-    pytest.param(family, number, id=f"{family.__name__}-{number}", marks=KNOWN.get(family, ()))
+    pytest.param(family, number, id=f"{family.__name__}-{number}")
     for family, (few, many) in FAMILIES.items()
     for number in range(many if ALL else few)
 ]

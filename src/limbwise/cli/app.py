@@ -29,6 +29,7 @@ from .bench import bench, models
 from .environment import prepare
 from .options import (
     PLACE,
+    CategoryOption,
     FormatOption,
     MinScoreOption,
     ModelOption,
@@ -233,6 +234,7 @@ def evaluate(
     boxes: Annotated[
         bool, typer.Option("--boxes", help="AP of people's boxes, and recall, instead.")
     ] = False,
+    category: CategoryOption = None,
 ) -> None:
     """COCO keypoint AP and AR of a model on labelled pictures."""
     from ..evaluation.boxes import evaluate_boxes
@@ -254,7 +256,7 @@ def evaluate(
 
     height = size or (None if looks[0].description.boxes else 368)
     how: dict[str, Any] = {
-        "person": looks[1], "height": height, "limit": limit, "progress": bar
+        "person": looks[1], "height": height, "limit": limit, "progress": bar, "category": category
     }  # fmt: skip
     if boxes and (flip or scales != "1"):
         raise BadInput("--boxes are found in one pass: leave out --flip and --scales")

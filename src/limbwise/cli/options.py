@@ -88,6 +88,14 @@ MinScoreOption = Annotated[
         "--min-score", min=0, max=1, callback=finite, help="Leave out people below it (0 to 1)."
     ),
 ]
+CategoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--category",
+        metavar="NAME_OR_ID",
+        help="What is labelled, of several categories; the one with keypoints, or person.",
+    ),
+]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="All cores if absent.")]
 
 

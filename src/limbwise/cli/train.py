@@ -14,7 +14,7 @@ from ..backends.base import need_torch
 from ..errors import BadInput
 from ..estimator import load_pair
 from ..places import check_places
-from .options import PLACE, SizeOption, finite, model_files
+from .options import PLACE, CategoryOption, SizeOption, finite, model_files
 from .terminal import failing_in_one_line, progress, stderr
 
 WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl")  # into --out
@@ -36,6 +36,7 @@ def train(
         Path | None, typer.Option("--val-annotations", help="Labels to measure AP on.")
     ] = None,
     val_images: Annotated[Path | None, typer.Option("--val-images")] = None,
+    category: CategoryOption = None,
     network: Annotated[
         str,
         typer.Option(
@@ -133,7 +134,7 @@ def train(
          started and started.removeprefix("mobilenet:")],
         {f"--out, its {name}": out / name for name in WRITTEN},
     )  # fmt: skip
-    data = Data(labels, places, val_annotations, val_images, sigmas)
+    data = Data(labels, places, val_annotations, val_images, sigmas, category)
     options: dict[str, Any] = {} if stages is None else {"refinement_stages": stages}
     if boxes and network != "limbwise":
         raise BadInput(f"--boxes goes with --network limbwise, not with {network}")
@@ -226,6 +227,7 @@ def check_data(
         "check-data.html"
     ),
     shown: Annotated[int, typer.Option(min=0, help="Pictures on the page.")] = 24,
+    category: CategoryOption = None,
 ) -> None:
     """Count what is labelled, name what is wrong, and draw labels and targets on a page."""
     need_torch()
@@ -236,7 +238,7 @@ def check_data(
     def bar(items: Sequence[Any]) -> Iterator[Any]:
         return progress(items, len(items), "pictures")
 
-    report = check_data(annotations, images, page, shown=shown, progress=bar)
+    report = check_data(annotations, images, page, shown=shown, progress=bar, category=category)
     typer.echo(
         f"{report.pictures} pictures ({report.empty_pictures} without people), "
         f"{report.people} people with keypoints, {report.regions} regions of people without"
@@ -279,6 +281,7 @@ def export(
         ),
     ] = 0.5,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures for --int8.")] = 300,
+    category: CategoryOption = None,
 ) -> None:
     """Write CHECKPOINT as a model file that runs without PyTorch."""
     need_torch()
@@ -292,7 +295,7 @@ def export(
         first = load_pair(model, person=False, precision="f32")[0] if model else None
         done = quantise(
             checkpoint, out, calibration, annotations, first=first, max_drop=max_drop,
-            height=size, limit=limit,
+            height=size, limit=limit, category=category,
         )  # fmt: skip
         typer.echo(f"{out}: {done.measure} {done.before:.2f} in float, {done.after:.2f} in int8")
         return

@@ -8,24 +8,23 @@ keypoints; crowds are neither to be found nor wrong.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.base import Runtime
 from ..boxes import find_boxes, in_image
+from ..data.coco_file import CocoFile, Entry, Labelled, read_coco
 from ..errors import BadInput
 from ..estimator import Estimator
 from ..geometry import COCO_CORNER, Image, fit
 from ..pose import Pose
 from ..sources.image import read_picture
-from .evaluate import Progress, judged, read_labels
+from .evaluate import Progress, judged
 
 Floats = NDArray[np.float32]
 
 MOST = 16  # boxes of a picture that count: as many as a second look can afford
-_PERSON = 1  # COCO's category
 _LEAST = 0.05  # score of a box that counts
 _WIDER = 1.25  # a person's box over that of the keypoints
 _ALL, _MEDIUM, _LARGE = 0, 2, 3  # COCOeval's sizes of people
@@ -33,7 +32,7 @@ _ALL, _MEDIUM, _LARGE = 0, 2, 3  # COCOeval's sizes of people
 
 def evaluate_boxes(
     runtime: Runtime,
-    annotations: str | Path,
+    annotations: Labelled,
     images: str | Path,
     *,
     person: Runtime | None = None,
@@ -41,15 +40,17 @@ def evaluate_boxes(
     limit: int | None = None,
     progress: Progress = iter,
     max_iou: float = 0.6,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    category: str | int | None = None,
+) -> tuple[dict[str, float], list[Entry]]:
     """Metrics and the boxes as COCO results.
 
     AP, AP50, AP75, APM, APL; recall_medium and recall_large, of people with an area over 32 and 96
     pixels squared, at an IoU of 0.5; images, seconds. At most 16 boxes of a picture count.
     BadInput as for `evaluate`.
     """
-    labels = read_labels(annotations, keypoints=False)
-    pictures = labels["images"][:limit]
+    labels = read_coco(annotations, category).boxes_only
+    pictures = labels.pictures[:limit]
+    _ = labels.people  # what cannot be used is told before the work, not after it
     if runtime.description.boxes:
         finder = _of_boxes(runtime, height, max_iou)
     else:
@@ -58,7 +59,7 @@ def evaluate_boxes(
     detections = []
     for entry in progress(pictures):
         image = read_picture(Path(images) / entry["file_name"])
-        detections += [_result(box, entry["id"]) for box in finder(image)]
+        detections += [_result(box, entry["id"], labels.category.id) for box in finder(image)]
     seconds = time.perf_counter() - began
     found = score_boxes(labels, detections, [entry["id"] for entry in pictures])
     return found | {"images": len(pictures), "seconds": round(seconds, 2)}, detections
@@ -102,9 +103,9 @@ def widened(pose: Pose) -> Floats:
     return np.array(sides, np.float32)
 
 
-def _result(box: Floats, image: int) -> dict[str, Any]:
+def _result(box: Floats, image: int, category: int) -> Entry:
     score = round(float(box[4]), 5)
-    return {"image_id": image, "category_id": _PERSON, "bbox": coco_box(box), "score": score}
+    return {"image_id": image, "category_id": category, "bbox": coco_box(box), "score": score}
 
 
 def coco_box(box: Floats) -> list[float]:
@@ -115,15 +116,13 @@ def coco_box(box: Floats) -> list[float]:
 
 
 def score_boxes(
-    labels: dict[str, Any], detections: Sequence[dict[str, Any]], images: Sequence[int]
+    labels: CocoFile, detections: Sequence[Entry], images: Sequence[int]
 ) -> dict[str, float]:
     """COCO's box metrics on the pictures with the ids `images`, and the recalls."""
     names = "AP", "AP50", "AP75", "APM", "APL", "recall_medium", "recall_large"
     if not detections:
         return dict.fromkeys(names, 0.0)
-    judge = judged(
-        labels, list(detections), "bbox", imgIds=list(images), catIds=[_PERSON], maxDets=[MOST]
-    )
+    judge = judged(labels, detections, images, "bbox", maxDets=[MOST])
     precision = judge.eval["precision"][:, :, 0, :, 0]  # IoU from 0.5 by 0.05, recall, size
     recall = judge.eval["recall"][:, 0, :, 0]  # IoU, size; -1 where nobody is of that size
     values = (

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.base import Runtime, has
+from ..checks import shown
+from ..data.coco_file import CocoFile, Entry, Labelled, read_coco
 from ..decode import DecodeOptions
 from ..errors import BadInput
 from ..estimator import Estimator
@@ -26,12 +27,12 @@ METRICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}  # places
 
 LEAST_BOX = 0.05  # score of a box that counts: AP asks for everybody, in order
 
-Progress = Callable[[Sequence[dict[str, Any]]], Iterable[dict[str, Any]]]
+Progress = Callable[[Sequence[Entry]], Iterable[Entry]]
 
 
 def evaluate(
     runtime: Runtime,
-    annotations: str | Path,
+    annotations: Labelled,
     images: str | Path,
     *,
     person: Runtime | None = None,
@@ -40,25 +41,30 @@ def evaluate(
     scales: Sequence[float] = (1.0,),
     limit: int | None = None,
     progress: Progress = iter,
+    category: str | int | None = None,
     min_box: float = LEAST_BOX,
     decoding: DecodeOptions | None = None,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
+) -> tuple[dict[str, float], list[Entry]]:
     """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
 
     With `person` everybody found is looked at again (refine.py). A runtime that itself looks at one
     person only is told where the labelled people are. `height` is the input height in pixels,
-    `decoding` and `min_box` as in `Estimator`. BadInput if pycocotools, a key of the
-    label file or a picture is missing.
+    `decoding` and `min_box` as in `Estimator`; `category` as in `read_coco`: detections are of the
+    labels' category. BadInput if pycocotools, a part of the label file or a picture is missing.
     """
-    labels = read_labels(annotations)
-    pictures = labels["images"][:limit]
-    layout = layout_of(labels, (person or runtime).description.skeleton, annotations)
+    labels = read_coco(annotations, category)
+    layout = layout_of(labels, (person or runtime).description.skeleton)
+    pictures = labels.pictures[:limit]
+    _ = labels.people  # what cannot be used is told before the work, not after it
     find = _finder(runtime, person, labels, layout, height, flip, scales, min_box, decoding)
     began = time.perf_counter()
     detections = []
     for entry in progress(pictures):
         image = read_picture(Path(images) / entry["file_name"])
-        people = (coco_person(pose, entry["id"], layout) for pose in find(image, entry["id"]))
+        people = (
+            coco_person(pose, entry["id"], layout, labels.category.id)
+            for pose in find(image, entry["id"])
+        )
         detections += [person for person in people if person]
     seconds = time.perf_counter() - began
     found = score(labels, detections, [entry["id"] for entry in pictures], layout)
@@ -66,7 +72,7 @@ def evaluate(
 
 
 def _finder(
-    runtime: Runtime, person: Runtime | None, labels: dict[str, Any], layout: Skeleton,
+    runtime: Runtime, person: Runtime | None, labels: CocoFile, layout: Skeleton,
     height: int | None, flip: bool, scales: Sequence[float], min_box: float,
     decoding: DecodeOptions | None,
 ) -> Callable[[Image, int], list[Pose]]:  # fmt: skip
@@ -92,68 +98,41 @@ def _finder(
     return lambda image, n: estimate(image)
 
 
-def _labelled_boxes(labels: dict[str, Any]) -> dict[int, Any]:
+def _labelled_boxes(labels: CocoFile) -> dict[int, Any]:
     """By a picture's id the boxes (P, 5) of the people with keypoints, with a score of 1."""
     boxes: dict[int, list[list[float]]] = {}
-    for entry in labels["annotations"]:
-        if any(entry["keypoints"][2::3]):
+    for entry in labels.people:
+        if entry["num_keypoints"]:
             left, top = (side - COCO_CORNER for side in entry["bbox"][:2])
             right, bottom = left + entry["bbox"][2], top + entry["bbox"][3]
             boxes.setdefault(entry["image_id"], []).append([left, top, right, bottom, 1])
     return {image: np.array(some, np.float32) for image, some in boxes.items()}
 
 
-def read_labels(path: str | Path, keypoints: bool = True) -> dict[str, Any]:
-    """A COCO keypoint file, or any of boxes without `keypoints`; BadInput names what is missing."""
-    try:
-        labels: Any = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise BadInput(f"{path} is not a JSON file: {error}") from error
-    named = ("keypoints",) * keypoints
-    needed = {
-        "images": ("id", "file_name"),
-        "annotations": ("id", "image_id", "category_id", *named, "bbox", "area"),
-        "categories": ("id", *named),
-    }
-    for part, keys in needed.items():
-        entries = labels.get(part) if isinstance(labels, dict) else None
-        if not isinstance(entries, list):
-            raise BadInput(f"{path} is not a COCO keypoint file: it has no list '{part}'")
-        for number, entry in enumerate(entries):
-            for key in keys:
-                if key not in entry:
-                    raise BadInput(f"{path}: entry {number} of '{part}' has no '{key}'")
-    if not labels["images"] or not labels["categories"]:
-        raise BadInput(f"{path} names no pictures or no category")
-    checked: dict[str, Any] = labels
-    return checked
-
-
-def layout_of(labels: dict[str, Any], skeleton: Skeleton, path: str | Path) -> Skeleton:
+def layout_of(labels: CocoFile, skeleton: Skeleton) -> Skeleton:
     """The keypoints of the label file in its order; limbs play no part. BadInput if the skeleton
     lacks one."""
-    names = tuple(labels["categories"][0]["keypoints"])
+    names = labels.keypoints
     if skeleton.keypoints == COCO.keypoints:
         skeleton = BODY  # poses have the neck too
     known = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
-    if missing := [name for name in names if name not in known]:
-        raise BadInput(f"{path} labels keypoints that the model lacks: {', '.join(missing)}")
+    if missing := [shown(name) for name in names if name not in known]:
+        lacked = ", ".join(missing)
+        raise BadInput(f"{labels.path} labels keypoints that the model lacks: {lacked}")
     return Skeleton(names, (), tuple(known[name] for name in names))
 
 
-def _labelled(
-    labels: dict[str, Any], layout: Skeleton, skeleton: Skeleton
-) -> dict[int, list[Pose]]:
+def _labelled(labels: CocoFile, layout: Skeleton, skeleton: Skeleton) -> dict[int, list[Pose]]:
     """The people with keypoints of each picture, by its id."""
     people: dict[int, list[Pose]] = {}
-    for entry in labels["annotations"]:
+    for entry in labels.people:
         pose = as_pose(entry["keypoints"], layout)
         if pose.found.any():
             people.setdefault(entry["image_id"], []).append(pose.as_skeleton(skeleton))
     return people
 
 
-def as_pose(values: Sequence[float], layout: Skeleton, score: float = 1.0) -> Pose:
+def as_pose(values: Any, layout: Skeleton, score: float = 1.0) -> Pose:
     """x, y and visibility or confidence of each keypoint in turn, as COCO's labels and results have
     them, in limbwise's pixels; ValueError if these are not the keypoints of `layout`."""
     x, y, sure = np.array(values, np.float32).reshape(-1, 3).T
@@ -162,37 +141,48 @@ def as_pose(values: Sequence[float], layout: Skeleton, score: float = 1.0) -> Po
 
 
 def score(
-    labels: dict[str, Any],
-    detections: list[dict[str, Any]],
-    images: list[int],
-    layout: Skeleton,
+    labels: CocoFile, detections: Sequence[Entry], images: Sequence[int], layout: Skeleton
 ) -> dict[str, float]:
     """COCO's metrics of `detections` on the pictures with the ids `images`."""
     if not detections:
         return dict.fromkeys(METRICS, 0.0)
-    judge = judged(
-        labels, detections, "keypoints", imgIds=images, kpt_oks_sigmas=np.array(layout.sigmas)
-    )
+    judge = judged(labels, detections, images, "keypoints", kpt_oks_sigmas=np.array(layout.sigmas))
     with contextlib.redirect_stdout(io.StringIO()):
         judge.summarize()
     return {name: round(float(judge.stats[place]), 4) for name, place in METRICS.items()}
 
 
 def judged(
-    labels: dict[str, Any], detections: list[dict[str, Any]], kind: str, **parameters: Any
+    labels: CocoFile,
+    detections: Sequence[Entry],
+    images: Sequence[int],
+    kind: str,
+    **parameters: Any,
 ) -> Any:
-    """COCO's own judge of "keypoints" or "bbox" detections, at least one, with its `eval` made."""
+    """COCO's own judge of "keypoints" or "bbox" detections, at least one, with its `eval` made.
+
+    It is given copies, to which it adds, and of which the category is the labels', whatever its id.
+    """
     if not has("pycocotools"):
         raise BadInput("pycocotools is missing: pip install 'limbwise[eval]'")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    its = labels.category.id
+    if unknown := {each["image_id"] for each in detections} - {e["id"] for e in labels.pictures}:
+        raise BadInput(f"detections are of picture {min(unknown)}, which {labels.path} lacks")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
         truth = COCO()
-        truth.dataset = {"info": {}, **labels}
+        truth.dataset = {
+            "info": {},
+            "images": [{"id": entry["id"]} for entry in labels.pictures],
+            "annotations": [dict(entry) for entry in labels.people],
+            "categories": [{"id": its}],
+        }
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(detections), kind)
-        for name, value in parameters.items():
+        mine = [{**each, "category_id": its} for each in detections]
+        judge = COCOeval(truth, truth.loadRes(mine), kind)
+        for name, value in {"imgIds": list(images), "catIds": [its], **parameters}.items():
             setattr(judge.params, name, value)
         judge.evaluate()
         judge.accumulate()

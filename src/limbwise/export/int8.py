@@ -22,6 +22,7 @@ from ..atomic import failing_to_write, replacing
 from ..backends import onnxruntime, openvino
 from ..backends.base import Runtime, has
 from ..boxes import ious
+from ..data.coco_file import CocoFile, Labelled, read_coco
 from ..description import KEY
 from ..errors import BadInput
 from ..estimator import Estimator
@@ -60,12 +61,13 @@ def quantise(
     checkpoint: str | Path,
     out: str | Path,
     calibration: str | Path,
-    annotations: str | Path | None = None,
+    annotations: Labelled | None = None,
     *,
     first: Runtime | None = None,
     max_drop: float = 0.5,
     height: int | None = None,
     limit: int = 300,
+    category: str | int | None = None,
 ) -> Outcome:
     """Writes `out` (.xml with its .bin, or .onnx with QDQ nodes) in int8.
 
@@ -74,7 +76,7 @@ def quantise(
     poses or boxes are kept. A network for crops of
     one person gets those whom `first` (the bundled model if None) finds at the input `height`.
     BadInput, and nothing written, if the drop is more than `max_drop` per cent: then it names the
-    layers that hurt most.
+    layers that hurt most; or if the float network finds nobody who is labelled.
     """
     out = Path(out)
     if out.suffix not in (".onnx", ".xml"):
@@ -82,6 +84,7 @@ def quantise(
     if not has("nncf"):
         raise BadInput("NNCF is missing: pip install 'limbwise[int8]'")
     files = _pictures(Path(calibration))[:limit]
+    labels = None if annotations is None else read_coco(annotations, category)
     description = load(checkpoint).description
     plain = to_onnx(checkpoint, None if description.crop else height)
     if not description.crop:
@@ -100,12 +103,17 @@ def quantise(
             if not inputs:
                 raise BadInput(f"nobody is found in the pictures of {calibration}")
             _write(plain, inputs, path)
-            outcome = _measured((before, _runtime(path)), files, annotations, first, height)
+            outcome = _measured((before, _runtime(path)), files, labels, first, height)
+            if labels and not outcome.before > 0:
+                raise BadInput(
+                    f"{out} was not written: the float network has {outcome.measure} "
+                    f"{outcome.before:.2f} on {labels.path}, so that nothing can be measured there"
+                )
             if not outcome.drop <= max_drop:
-                labels = "" if annotations else "; AP, with --annotations, often stays"
+                advice = "" if labels else "; AP, with --annotations, often stays"
                 raise BadInput(
                     f"{out} was not written: int8 takes {outcome.drop:.2f} {outcome.measure}, more "
-                    f"than {max_drop:g}{labels}; least is kept before "
+                    f"than {max_drop:g}{advice}; least is kept before "
                     f"{_worst(float_path, inputs[0])}"
                 )
         finally:
@@ -194,7 +202,7 @@ def _runtime(path: Path) -> Runtime:
 
 
 def _measured(
-    both: tuple[Runtime, Runtime], files: list[Path], annotations: str | Path | None,
+    both: tuple[Runtime, Runtime], files: list[Path], annotations: CocoFile | None,
     first: Runtime | None, height: int | None,
 ) -> Outcome:  # fmt: skip
     """Of the float network and of the int8 one: alone, or as the second look after `first`."""
@@ -215,7 +223,7 @@ def _measured(
 
 
 def _boxes_measured(
-    both: tuple[Runtime, Runtime], files: list[Path], annotations: str | Path | None,
+    both: tuple[Runtime, Runtime], files: list[Path], annotations: Labelled | None,
     height: int | None,
 ) -> Outcome:  # fmt: skip
     """Box AP, or the mean IoU of the float network's boxes with the best-fitting of the other's."""

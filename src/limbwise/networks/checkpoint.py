@@ -5,6 +5,7 @@ description, how it was trained. The ancestor's `.pth` files hold a state dict a
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..atomic import replacing
+from ..checks import number, parsed, shown, whole
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..skeleton import BODY, Skeleton
@@ -23,6 +25,8 @@ from .lite_hrnet import LiteHRNet
 from .person import PersonNetwork
 
 OPTIONS = "limbwise-options"  # of a network's constructor, in an exported file's metadata
+_REPEATED = ("blocks", "modules", "refinement_stages")  # options that say how often a part comes
+_WIDEST, _LONGEST = 4096, 64  # channels, and how many numbers an option may be
 
 
 class PoseNetwork(Protocol):
@@ -171,21 +175,22 @@ def _load_exported(path: Path) -> Checkpoint:
         model = onnx.load(path)
         said = {entry.key: entry.value for entry in model.metadata_props}
         description = Description.from_json(said[KEY])
-        options = json.loads(said[OPTIONS])
-        made = build(description.name, description.skeleton, **options)
         found = {
-            each.name.removeprefix("network.").removesuffix("_fp16"): numpy_helper.to_array(each)
+            each.name.removeprefix("network.").removesuffix("_fp16"): each
             for each in model.graph.initializer
         }
+        options = parsed(said[OPTIONS])
+        shapes = {name: tuple(each.dims) for name, each in found.items()}
+        made = _built_like(description, options, shapes)
         weights = {
-            name: torch.tensor(found[name], dtype=value.dtype)
+            name: torch.tensor(numpy_helper.to_array(found[name]), dtype=value.dtype)
             for name, value in made.network.state_dict().items()
         }
         made.network.load_state_dict(weights)
     except KeyError as error:
         raise BadInput(
-            f"{path} cannot be trained on: it lacks {error.args[0]}; only networks without batch "
-            "norm that limbwise exported can"
+            f"{path} cannot be trained on: it lacks {shown(error.args[0])}; only networks without "
+            "batch norm that limbwise exported can"
         ) from error
     except Exception as error:  # protobuf's own, ValueError, TypeError, RuntimeError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -194,20 +199,59 @@ def _load_exported(path: Path) -> Checkpoint:
     return replace(made, description=description, options=options)
 
 
+def _built_like(
+    description: Description, options: Any, shapes: Mapping[str, tuple[int, ...]]
+) -> Checkpoint:
+    """A fresh network for the tensors that a file holds. ValueError, TypeError or KeyError, before
+    any memory is taken, if its description and options belong to another network than these."""
+    if not isinstance(options, dict):
+        raise ValueError("the network's options are no object")
+    for name, value in options.items():
+        _check_option(name, value, len(shapes))
+    with torch.device("meta"):
+        its = build(description.name, description.skeleton, **options)
+    for key, value in its.network.state_dict().items():
+        if tuple(value.shape) != shapes[key]:
+            raise ValueError(f"{key} is {shapes[key]} instead of {tuple(value.shape)}")
+    for part in ("stride", "boxes", "skeleton"):
+        if getattr(description, part) != getattr(its.description, part):
+            raise ValueError(f"the network has another {part} than the file says")
+    if (description.crop is None) != (its.description.crop is None):
+        raise ValueError("the network is not for the pictures that the file says")
+    return build(description.name, description.skeleton, **options)
+
+
+def _check_option(name: str, value: Any, tensors: int) -> None:
+    """ValueError unless it is a number, a truth value, or a few of them; a file of so many
+    `tensors` has at least one for each part that is repeated."""
+    several = value if isinstance(value, list) else [value]
+    if len(several) > _LONGEST:
+        raise ValueError(f"{shown(name)} are {len(several)} numbers")
+    for each in several:
+        if isinstance(each, float):
+            number(each, 0, 16, shown(name))
+        elif not isinstance(each, bool):
+            whole(each, 0, tensors if name in _REPEATED else _WIDEST, shown(name))
+
+
 def _load_own(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})[KEY])
+            header = parsed((file.metadata() or {})[KEY])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         description = Description.from_json(json.dumps(header["description"]))
-        made = build(description.name, description.skeleton, **header["options"])
+        shapes = {key: tuple(value.shape) for key, value in state.items()}
+        made = _built_like(description, header["options"], shapes)
         made.network.load_state_dict(
             {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
         )
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        if not isinstance(header["training"], dict):
+            raise ValueError("its training is no object")
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+            RuntimeError) as error:  # fmt: skip
+        reason = shown((str(error).splitlines() or [type(error).__name__])[0], 200)
         raise BadInput(f"{path} is not a checkpoint that limbwise wrote: {reason}") from error
     made.network.eval()
     description = replace(description, multiple=made.traits.multiple)  # once it was 32

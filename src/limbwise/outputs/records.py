@@ -85,8 +85,11 @@ def _flat(pose: Pose, skeleton: Skeleton) -> list[float]:
     return [value for keypoint in keypoints for value in keypoint or (0.0, 0.0, 0.0)]
 
 
-def coco_person(pose: Pose, image_id: int, layout: Skeleton = COCO) -> dict[str, Any] | None:
-    """A person of COCO's results, keypoints in the order of `layout`; None if none is found.
+def coco_person(
+    pose: Pose, image_id: int, layout: Skeleton = COCO, category_id: int = 1
+) -> dict[str, Any] | None:
+    """A person of COCO's results, keypoints in the order of `layout`; None if none is found. The
+    category is the one of the labels that the results are for; COCO's own call people 1.
 
     COCO counts from the corner of the first pixel, limbwise from its centre.
     """
@@ -94,7 +97,8 @@ def coco_person(pose: Pose, image_id: int, layout: Skeleton = COCO) -> dict[str,
     if not any(keypoints):
         return None
     score = _number(pose.score, 4)
-    return {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": score}
+    person = {"image_id": image_id, "category_id": category_id}
+    return {**person, "keypoints": keypoints, "score": score}
 
 
 def csv_row(result: Result, n: int, pose: Pose) -> list[object]:

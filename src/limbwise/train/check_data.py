@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..atomic import check_writable, replacing
 from ..data.annotations import ABSENT, SURE, UNSURE, Fault, Labels
-from ..data.coco import Paths, read
+from ..data.coco import Files, Paths, read
 from ..errors import BadInput
 from ..geometry import Image
 from ..skeleton import Skeleton
@@ -50,7 +50,7 @@ class Report:
 
 
 def check_data(
-    annotations: Paths,
+    annotations: Files,
     images: Paths,
     page: str | Path | None = "check-data.html",
     *,
@@ -60,6 +60,7 @@ def check_data(
     size: tuple[int, int] = (368, 368),
     seed: int = 0,
     progress: Progress = iter,
+    category: str | int | None = None,
 ) -> Report:
     """Reads COCO keypoint files with all their pictures; `shown` of them are drawn on the `page`.
 
@@ -67,7 +68,7 @@ def check_data(
     """
     if page:
         check_writable(Path(page))
-    labels = read(annotations, images, skeleton, sigmas=sigmas)
+    labels = read(annotations, images, skeleton, sigmas=sigmas, category=category)
     faults = labels.faults + unreadable(labels, progress=progress)
     report = Report(
         len(labels),

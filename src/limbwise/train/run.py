@@ -10,11 +10,12 @@ from torch import nn
 
 from ..backends.base import Runtime, has, is_checkpoint
 from ..data.annotations import Labels
-from ..data.coco import has_keypoints, keypoint_names, read
+from ..data.coco import read
+from ..data.coco_file import CocoFile, Labelled, read_coco
 from ..errors import BadInput
 from ..estimator import load as load_model
 from ..evaluation.boxes import evaluate_boxes
-from ..evaluation.evaluate import evaluate, read_labels
+from ..evaluation.evaluate import evaluate, layout_of
 from ..models.catalogue import CATALOGUE
 from ..networks.checkpoint import Checkpoint, build, kind_of, load
 from ..networks.lightweight_openpose import LightweightOpenPose, load_mobilenet
@@ -51,11 +52,23 @@ TRAINED = Skeleton(
 class Data:
     """What is trained on, and what AP is measured on (None: nothing is measured)."""
 
-    annotations: Paths
+    annotations: Sequence[Labelled]
     images: Paths
-    val_annotations: str | Path | None = None
+    val_annotations: Labelled | None = None
     val_images: str | Path | None = None
     sigmas: str | Path | None = None  # JSON: a name of a keypoint to its OKS sigma
+    category: str | int | None = None  # of all the files (coco_file.py)
+
+    @property
+    def files(self) -> list[CocoFile]:
+        """What is trained on, parsed."""
+        return [read_coco(each, self.category) for each in self.annotations]
+
+    def parsed(self) -> "Data":
+        """The same with every file read, so that nobody reads one again."""
+        val = self.val_annotations
+        held = None if val is None else read_coco(val, self.category)
+        return replace(self, annotations=self.files, val_annotations=held)
 
 
 def train(
@@ -89,11 +102,15 @@ def train(
     """
     here = join_processes(device)
     torch.manual_seed(recipe.get("seed", 0))
-    labels = _without(read_all(data, network), data.val_annotations, data.val_images)
+    data = data.parsed()
+    labels = _without(read_all(data, network), data)
+    names = [file.having([], []) for file in data.files]  # the rest of them is in the labels
+    data = replace(data, annotations=names)
     if not len(labels):
         raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(network, init, labels.skeleton, size, options or {})
     batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
+    validate = _validate(data, made, here)
     told = _told(labels, made, data, found) if found else None
     pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
     epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
@@ -108,7 +125,7 @@ def train(
         long_side=long_side, workers=workers, room=room, teacher=_teacher(teacher, here),
         found=told,
     )  # fmt: skip
-    run.train(batches, _validate(data, here), report, look)
+    run.train(batches, validate, report, look)
     return run.averaged()
 
 
@@ -118,18 +135,19 @@ def _told(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> An
         raise BadInput(f"{made.description.name} is told nothing: --found is for limbwise-person")
     if len(data.annotations) > 1:
         raise BadInput("--found goes with one label file: its ids may mean others in a second one")
-    return read_found(labels, data.annotations[0], found)
+    return read_found(labels, data.files[0], found)
 
 
 def read_all(data: Data, network: str = "limbwise") -> Labels:
     """The labels; of people as `TRAINED`, of anything else with the file's own skeleton; boxes only
     of a file without keypoints, for a network that finds no others."""
     skeleton = None
-    if not kind_of(network).finds and not all(map(has_keypoints, data.annotations)):
+    files = data.files
+    if not kind_of(network).finds and not all(file.category.keypoints for file in files):
         skeleton = Skeleton((), (), ())
-    elif set(COCO.keypoints) <= set(keypoint_names(data.annotations[0])):
+    elif set(COCO.keypoints) <= set(files[0].keypoints):
         skeleton = TRAINED
-    return read(list(data.annotations), list(data.images), skeleton, sigmas=data.sigmas)
+    return read(files, list(data.images), skeleton, sigmas=data.sigmas)
 
 
 def begin(
@@ -223,24 +241,31 @@ def _teacher(path: str | Path | None, device: torch.device) -> Runtime | None:
     return load_model(path, runtime=how, device=str(device)).runtime
 
 
-def _validate(data: Data, device: torch.device) -> Validate | None:
+def _validate(data: Data, made: Checkpoint, device: torch.device) -> Validate | None:
+    """Measures AP; BadInput now, not after hours, if the labels cannot be used for it."""
     if data.val_annotations is None or data.val_images is None or not has("pycocotools"):
         return None
-    annotations, images = data.val_annotations, data.val_images
+    labels, images = read_coco(data.val_annotations, data.category), data.val_images
+    boxes = not made.description.skeleton.keypoints
+    if boxes:
+        labels = labels.boxes_only
+    else:
+        layout_of(labels, made.description.skeleton)
+    _ = labels.people
 
     def validate(made: Checkpoint) -> dict[str, float]:
-        measure = evaluate if made.description.skeleton.keypoints else evaluate_boxes
-        return measure(in_memory(made, device), annotations, images)[0]
+        measure = evaluate_boxes if boxes else evaluate
+        return measure(in_memory(made, device), labels, images)[0]
 
     return validate
 
 
-def _without(labels: Labels, annotations: str | Path | None, images: str | Path | None) -> Labels:
+def _without(labels: Labels, data: Data) -> Labels:
     """The labels less the pictures that are validated on."""
-    if annotations is None or images is None:
+    if data.val_annotations is None or data.val_images is None:
         return labels
-    entries = read_labels(annotations, keypoints=False)["images"]
-    held = {(Path(images) / entry["file_name"]).resolve() for entry in entries}
+    entries = read_coco(data.val_annotations, data.category).pictures
+    held = {(Path(data.val_images) / entry["file_name"]).resolve() for entry in entries}
     kept = [n for n, file in enumerate(labels.files) if file.path.resolve() not in held]
     return (
         labels if len(kept) == len(labels) else replace(labels.subset(kept), faults=labels.faults)

@@ -4,55 +4,42 @@ limbwise eval labels.json images/ --detections found.json
 limbwise train labels.json images/ --network limbwise-person --found found.json
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...data.annotations import SURE, Labels
+from ...data.coco_file import Labelled, read_coco, read_results
 from ...errors import BadInput
-from ...evaluation.evaluate import as_pose, layout_of, read_labels
+from ...evaluation.evaluate import as_pose, layout_of
 from ...pose import Pose, oks
-from ...skeleton import Skeleton
 
 Floats = NDArray[np.float32]
 
 _ALIKE = 0.1  # OKS of a pose and a person that belong together, at least
 
 
-def read_found(labels: Labels, annotations: str | Path, found: str | Path) -> Floats:
+def read_found(labels: Labels, annotations: Labelled, found: str | Path) -> Floats:
     """(P, K, 2) in the pixels of the labels, nan where nothing was found: for each person the pose
     of COCO results `found` that is most like it, a pose for one person only.
 
     BadInput if that is no file of results for the label file `annotations`.
     """
-    layout = layout_of(read_labels(annotations), labels.skeleton, annotations)
+    annotations = read_coco(annotations)
+    layout = layout_of(annotations, labels.skeleton)
     poses: dict[int, list[Pose]] = {}
-    for image, pose in _poses(Path(found), layout):
-        poses.setdefault(image, []).append(pose.as_skeleton(labels.skeleton))
+    for each in read_results(found, len(layout.keypoints)):
+        pose = as_pose(each.keypoints, layout, each.score)
+        poses.setdefault(each.image_id, []).append(pose.as_skeleton(labels.skeleton))
     if not set(poses) & set(labels.ids):
-        raise BadInput(f"{found} has no people in the pictures of {annotations}")
+        raise BadInput(f"{found} has no people in the pictures of {annotations.path}")
     told = np.full_like(labels.keypoints, np.nan)
     for n, image in enumerate(labels.ids):
         rows = labels.people(n)
         people = _people(labels, rows)
         told[rows] = _matched(people, labels.areas[rows], poses.get(image, []), told.shape[1])
     return told
-
-
-def _poses(path: Path, layout: Skeleton) -> list[tuple[int, Pose]]:
-    try:
-        entries: Any = json.loads(path.read_bytes())
-        return [
-            (entry["image_id"], as_pose(entry["keypoints"], layout, entry["score"]))
-            for entry in entries
-        ]
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} holds no COCO results of these keypoints: {error}") from error
 
 
 def _people(labels: Labels, rows: slice) -> list[Pose]:
