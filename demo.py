@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from limbwise.cli.app import exit_code
+from limbwise.cli.app import door
 from limbwise.outputs.window import display_is_there
 
 
@@ -28,12 +28,13 @@ def main() -> int:
     follow = "--track" if flags.track else "--no-track"
     calm = "--smooth" if flags.smooth else "--no-smooth"
     args = ["run", *sources, *model, "--size", str(flags.height_size), follow, calm]
+    names = {"--model": "--checkpoint-path", "--size": "--height-size"}
     if display_is_there():
-        return exit_code([*args, "--show"])
+        return door([*args, "--show"], names)
     out = Path("out") / ("demo.mp4" if flags.video else "demo")
     out.parent.mkdir(exist_ok=True)
     print(f"There is no display, so no window: the drawn pictures go to {out}")
-    return exit_code([*args, "--save", str(out)])
+    return door([*args, "--save", str(out)], names)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from limbwise.cli.app import exit_code
+from limbwise.cli.app import door
 
 
 def flags() -> argparse.Namespace:
@@ -27,7 +27,7 @@ def flags() -> argparse.Namespace:
     add("--batch-size", type=int, default=80)
     add("--batches-per-iter", type=int, default=1, help="batches to a step")
     add("--base-lr", type=float, default=4e-5)
-    add("--num-workers", type=int, default=8, help="threads that decode pictures")
+    add("--num-workers", type=int, default=8, help="threads that decode pictures; 0 is 1")
     add("--log-after", type=int, default=100, help="steps")
     add("--checkpoint-after", type=int, default=5000, help="steps")
     add("--val-after", type=int, default=5000, help="steps")
@@ -44,19 +44,28 @@ def main() -> int:
         print(f"Error: give --weights-only, or resume from {out / 'last.pth'}", file=sys.stderr)
         return 2
     kind = "mobilenet:" if given.from_mobilenet else ""
+    names = {
+        "init": "checkpoint-path", "val-annotations": "val-labels",
+        "val-images": "val-images-folder", "stages": "num-refinement-stages",
+        "out": "experiment-name", "accumulate": "batches-per-iter", "lr": "base-lr",
+        "workers": "num-workers", "log-every": "log-after", "save-every": "checkpoint-after",
+        "validate-every": "val-after", "resume": f"checkpoint-path {out / 'last.pth'}",
+    }  # fmt: skip
     options = {
         "init": None if resume else kind + given.checkpoint_path,
         "val-annotations": given.val_labels, "val-images": given.val_images_folder,
         "network": "lightweight-openpose", "stages": given.num_refinement_stages, "out": out,
         "batch-size": given.batch_size, "accumulate": given.batches_per_iter, "lr": given.base_lr,
-        "workers": given.num_workers, "log-every": given.log_after, "size": given.size,
+        "workers": given.num_workers or 1, "log-every": given.log_after, "size": given.size,
         "save-every": given.checkpoint_after, "validate-every": given.val_after,
         "epochs": given.epochs,
     }  # fmt: skip
     args = ["train", given.prepared_train_labels, given.train_images_folder]
     for name, value in options.items():
         args += [] if value is None else [f"--{name}", str(value)]
-    return exit_code(args + ["--resume"] * resume)
+    return door(
+        args + ["--resume"] * resume, {f"--{ours}": f"--{its}" for ours, its in names.items()}
+    )
 
 
 if __name__ == "__main__":

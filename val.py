@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from limbwise.cli.app import exit_code
+from limbwise.cli.app import door
 from limbwise.outputs.window import display_is_there
 
 
@@ -19,13 +19,14 @@ def main() -> int:
     model = ["--model", flags.checkpoint_path]
     scales = ["--scales", "0.5,1,1.5,2"] if flags.multiscale else []
     output = ["--detections", flags.output_name]
-    code = exit_code(["eval", flags.labels, flags.images_folder, *model, *scales, *output])
+    names = {"--model": "--checkpoint-path", "--detections": "--output-name"}
+    code = door(["eval", flags.labels, flags.images_folder, *model, *scales, *output], names)
     if code or not flags.visualize:
         return code
     seen = ["--show"] if display_is_there() else ["--save", "visualized"]
     if seen[0] == "--save":
         print("There is no display, so no window: the drawn pictures go to visualized")
-    return exit_code(["run", flags.images_folder, *model, "--size", "368", *seen])
+    return door(["run", flags.images_folder, *model, "--size", "368", *seen], names)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import torch
 from ancestor import people as ancestor_people
 
 from limbwise.backends.base import Runtime
-from limbwise.bench import Timing, interleaved, machine, settle, stages
+from limbwise.bench import Timing, interleaved, machine, stages
 from limbwise.decode import decode
 from limbwise.estimator import SAMPLE, Estimator, load
 from limbwise.geometry import fit
@@ -68,7 +68,6 @@ def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
         jobs["YOLO26n-pose, network alone, f32"] = peer_network(yolo, (480, 640), threads, "f32")
     for name, precision in product(("accurate", "fast", "one-stage"), ("f32", "fast")):
         way = load(name, threads=threads, precision=precision)
-        settle(way, four)
         said = " + ".join(each.label for each in (way.runtime, way.person) if each)
         label = f"{name}, {precision}"
         print(f"{label}: {said}, {len(way(four))} and {len(way(twenty))} people")
@@ -119,7 +118,6 @@ def pipelines(
     for name, way in ways.items():
         if way.runtime.description.fit == "height":
             way.height = size[0]
-        settle(way, frame)
         jobs[f"{name} ({way.runtime.label})"] = partial(way, frame)
     jobs["ancestor's network alone, OpenVINO f32"] = partial(
         ways["ancestor, OpenVINO f32"].runtime, np.zeros((1, *size, 3), np.uint8)
@@ -213,7 +211,6 @@ def networks(reference: Path, rounds: int) -> None:
         image = np.random.default_rng(0).integers(0, 256, (1, 256, 456, 3), dtype=np.uint8)
         for each in runtimes.values():
             each.height = 256
-            settle(each, image[0])
         jobs = {name: partial(each.runtime, image) for name, each in runtimes.items()}
         timings = interleaved(jobs, rounds)
         print(f"\nThe ancestor's network, 256 x 456, {threads} threads:")

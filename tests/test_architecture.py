@@ -45,8 +45,8 @@ MAY = {
     "data": {"sources"} | NOUNS | FILES,
     "evaluation": {"backends", "boxes", "data", "decode", "estimator", "outputs", "refine",
                    "sources"} | NOUNS,
-    "export": {"backends", "boxes", "data", "description", "estimator", "evaluation", "models", "networks",
-               "refine", "sources"} | NOUNS | FILES,
+    "export": {"backends", "boxes", "data", "description", "estimator", "evaluation", "models",
+               "networks", "refine", "sources"} | NOUNS | FILES,
     "train": {"backends", "data", "description", "estimator", "evaluation", "models", "networks",
               "refine", "sources"} | NOUNS | FILES,
     # Who uses it all; nothing imports these.

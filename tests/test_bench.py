@@ -50,14 +50,22 @@ def test_a_table_has_a_row_for_every_setting(tmp_path, capsys) -> None:
     assert cv2.imread(str(plot)) is not None
 
 
-def test_bars_are_as_long_as_their_times() -> None:
+def test_bars_are_as_long_as_their_times_and_the_whole_is_marked(monkeypatch) -> None:
     def row(ms: float) -> Row:
         names = ("fit", "network", "decode", "draw")
-        return Row("a", 256, 1, 1, {name: Timing(ms, ms, ms) for name in names})
+        stages = {name: Timing(ms, ms, ms) for name in names}
+        return Row("a", 256, 1, 1, {**stages, "whole": Timing(3 * ms, 6 * ms, 7 * ms)})
+
+    written = []
+    monkeypatch.setattr("limbwise.bench.cv2.putText", lambda _, text, *more: written.append(text))
 
     picture = chart([row(1.0), row(3.0)])
-    inks = [(picture[y, 300:] != 255).any(axis=1).sum() for y in (20, 54)]
-    assert inks[1] / inks[0] == pytest.approx(3, rel=0.3)
+    inks = [((picture[y, 300:] != 255) & (picture[y, 300:] != 0)).any(axis=1) for y in (20, 54)]
+    assert inks[1].sum() / inks[0].sum() == pytest.approx(3, rel=0.1)
+    marks = [np.flatnonzero((picture[y, 320:] == 0).all(axis=1)).max() for y in (20, 54)]
+    assert marks[1] / marks[0] == pytest.approx(3, rel=0.05)
+    assert marks[1] / inks[1].sum() == pytest.approx(6 / 4, rel=0.1)
+    assert [text for text in written if "ms" in text] == ["whole 6.0 ms", "whole 18.0 ms"]
 
 
 @pytest.mark.parametrize("option", ["--size", "--threads", "--batch"])

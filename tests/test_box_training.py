@@ -18,10 +18,10 @@ from limbwise.export.onnx import export
 from limbwise.networks.checkpoint import build, load, save
 from limbwise.networks.detector import decoded
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.batches import augment
-from limbwise.train.batches.augmentation import Augment
+from limbwise.train.batches import batch as augment
 from limbwise.train.batches.loss_masks import boxes_in_sight
 from limbwise.train.boxes import BoxTargets, assigned, box_loss, giou
+from limbwise.train.config import Augment, TrainConfig
 from limbwise.train.run import Data, train
 from test_augment import ONLY_PLACE, blueness, world
 from test_detector import SMALL, script
@@ -213,11 +213,12 @@ def test_a_detector_of_kites_is_trained_resumed_validated_and_exported(tmp_path)
 def test_kites_are_found_as_boxes_after_seconds_of_training(tmp_path) -> None:
     labels, fresh = kites(tmp_path / "a", 40, 0), kites(tmp_path / "b", 12, 1)
     said: list[dict[str, float]] = []
+    calm = Augment(mosaic=0, turn=0, turn_any=0, person=(0.2, 0.5), cut_out=0, soften=0)
     train(
         Data([labels], [labels.parent], fresh, fresh.parent), tmp_path / "run",
-        lambda step, figures: said.append(figures), network="limbwise-detector", size=96,
-        steps=120, batch_size=8, lr=8e-3, ema=0.95, options={**SMALL, "channels": 32},
-        settings=Augment(mosaic=0, turn=0, turn_any=0, person=(0.2, 0.5), cut_out=0, soften=0),
+        lambda step, figures: said.append(figures),
+        TrainConfig(network="limbwise-detector", size=96, steps=120, batch_size=8, lr=8e-3,
+                    ema=0.95, options={**SMALL, "channels": 32}, augment=calm),
     )  # fmt: skip
     assert said[-1]["AP50"] > 0.5
 

@@ -105,7 +105,7 @@ def test_two_people_are_found_and_a_mirrored_picture_gives_mirrored_poses(pictur
 
 
 def test_an_option_that_there_is_not_is_named_with_the_nearest() -> None:
-    with pytest.raises(TypeError, match=r"load has no option 'hieght': did you mean 'height'\?"):
+    with pytest.raises(TypeError, match=r"load has no option hieght: did you mean height\?"):
         load("one-stage", hieght=256)  # type: ignore[call-arg]
 
 

@@ -116,6 +116,34 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
         twice()
 
 
+@pytest.mark.parametrize("others", [signal.SIGTERM, signal.SIGHUP])
+def test_a_ctrl_c_in_company_waits_and_a_later_one_does_not(others: int, monkeypatch) -> None:
+    done = []
+
+    def twice(later: float) -> None:
+        with held(60):
+            signal.raise_signal(others)
+            monkeypatch.setattr("limbwise.interrupts._COMPANY", 60 - later)
+            signal.raise_signal(signal.SIGINT)
+            done.append(later)
+        raise AssertionError("nobody was stopped")
+
+    for later in (0, 61):
+        with pytest.raises(Stopped):
+            twice(later)
+        listen()
+    assert done == [0]
+
+
+def test_when_all_is_written_a_signal_ends_the_process_without_a_word() -> None:
+    code = (
+        "import os, signal; from limbwise.interrupts import let_end, listen; listen(); let_end();"
+        "os.kill(os.getpid(), signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 def test_who_is_stopping_is_stopped_once() -> None:
     with pytest.raises(Stopped):
         signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Training is a function of the recipe and the data, however it is interrupted or shared out."""
+"""Training is a function of the settings and the data, however it is interrupted or shared out."""
 
 import json
 import subprocess
@@ -13,8 +13,9 @@ from limbwise.errors import BadInput
 from limbwise.networks.checkpoint import build, load
 from limbwise.skeleton import Skeleton
 from limbwise.train.batches import targets
+from limbwise.train.config import Schedule, TrainConfig
 from limbwise.train.freeze import fold, freeze
-from limbwise.train.loop import Inputs, Recipe, Run, join_processes
+from limbwise.train.loop import Inputs, Run, join_processes
 from limbwise.train.loss import Targets, loss
 
 STICK = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
@@ -43,13 +44,18 @@ def started(out: Path, **recipe) -> Run:
     torch.manual_seed(0)
     made = build("limbwise", STICK, channels=16, blocks=1, width=0.25)
     settings = {"steps": 6, "batch_size": 8, "warmup": 2, "save_every": 3, "log_every": 1, **recipe}
-    return Run(made, Recipe(**settings), out, torch.device("cpu"))
+    return Run(made, TrainConfig(**settings), out, torch.device("cpu"))
 
 
 def figures(run: Run) -> list[dict[str, float]]:
     """Trains to the end; what was reported, step by step."""
     said: list[dict[str, float]] = []
-    run.train(sticks, None, lambda step, found: said.append({"step": step, **found}))
+
+    def report(step: int, found: dict[str, float]) -> None:
+        if found:
+            said.append({"step": step, **found})
+
+    run.train(sticks, None, report)
     return said
 
 
@@ -124,7 +130,7 @@ def test_what_is_frozen_says_the_same_when_folded(name, stages, dtype) -> None:
 def test_the_ancestors_trunk_cannot_be_frozen(tmp_path) -> None:
     made = build("lightweight-openpose", STICK)
     with pytest.raises(BadInput, match="freeze"):
-        Run(made, Recipe(1, freeze=1), tmp_path, torch.device("cpu"))
+        Run(made, TrainConfig(steps=1, freeze=1), tmp_path, torch.device("cpu"))
 
 
 class KilledError(Exception):
@@ -165,24 +171,18 @@ def test_two_accumulated_batches_are_one_step(tmp_path) -> None:
     assert len(said) == 3
 
 
-def test_the_learning_rate_warms_up_and_falls_to_nothing(tmp_path) -> None:
-    run = started(tmp_path, steps=100, warmup=10, lr=1.0)
-    rates = []
-    for step in range(101):
-        run.step = step
-        rates.append(run._lr())
+def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
+    schedule = Schedule(100, 1.0, warmup=10)
+    rates = [schedule.rate(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(rates[10]) == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0, abs=1e-9)
 
 
-def test_the_learning_rate_stays_until_the_share_that_decays(tmp_path) -> None:
-    run = started(tmp_path, steps=100, warmup=10, lr=1.0, decay=0.2)
-    rates = []
-    for step in range(101):
-        run.step = step
-        rates.append(run._lr())
+def test_the_learning_rate_stays_until_the_share_that_decays() -> None:
+    schedule = Schedule(100, 1.0, warmup=10, decay=0.2)
+    rates = [schedule.rate(step) for step in range(101)]
     assert rates[10:81] == [1.0] * 71
     assert rates[90] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0, abs=1e-9)
@@ -205,7 +205,7 @@ def test_resuming_nothing_or_another_network_is_refused(tmp_path) -> None:
     torch.manual_seed(0)
     other = Run(
         build("limbwise", STICK, channels=32, width=0.25),
-        Recipe(1),
+        TrainConfig(steps=1),
         tmp_path / "a",
         torch.device("cpu"),
     )

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from limbwise.errors import BadInput
+from limbwise.train.config import TrainConfig
 from limbwise.train.freeze import freeze
-from limbwise.train.loop import Recipe
 from limbwise.train.optimizers import PointwiseMuon, optimizers
 from test_loop import figures, started
 
@@ -21,7 +21,7 @@ def weights_of(each: torch.optim.Optimizer) -> list[torch.Tensor]:
 def test_every_weight_that_learns_has_one_optimizer(tmp_path: Path, name: str) -> None:
     network = started(tmp_path).network
     freeze(network, 1)
-    used = [w.data_ptr() for each in optimizers(network, Recipe(1, optimizer=name))
+    used = [w.data_ptr() for each in optimizers(network, TrainConfig(steps=1, optimizer=name))
             for w in weights_of(each)]  # fmt: skip
     learning = [w.data_ptr() for w in network.parameters() if w.requires_grad]
     assert sorted(used) == sorted(learning)
@@ -32,14 +32,14 @@ def test_muon_takes_nine_tenths_of_the_whole_network() -> None:
     from limbwise.train.run import TRAINED
 
     network = build("limbwise", TRAINED).network
-    muon, _ = optimizers(network, Recipe(1, optimizer="muon"))
+    muon, _ = optimizers(network, TrainConfig(steps=1, optimizer="muon"))
     count = sum(weight.numel() for weight in weights_of(muon))
     assert 0.9 < count / sum(weight.numel() for weight in network.parameters()) < 0.95
 
 
 def test_the_trunk_learns_at_its_share_and_norms_do_not_decay(tmp_path: Path) -> None:
     network = started(tmp_path).network
-    recipe = Recipe(1, optimizer="muon", trunk_lr=0.25, weight_decay=0.1)
+    recipe = TrainConfig(steps=1, optimizer="muon", trunk_lr=0.25, weight_decay=0.1)
     named = {weight.data_ptr(): name for name, weight in network.named_parameters()}
     for each in optimizers(network, recipe):
         for group in each.param_groups:

@@ -20,9 +20,9 @@ from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.networks.checkpoint import build, load, save
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.batches.augmentation import Augment
 from limbwise.train.batches.loader import feed
 from limbwise.train.board import wanted_and_said
+from limbwise.train.config import Augment, TrainConfig
 from limbwise.train.run import TRAINED, Data, begin, train
 
 NATIVE = shutil.which("c++") is not None
@@ -77,8 +77,8 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     small = {"width": 0.25, "channels": 32, "blocks": 2}
     train(
         Data([labels], [labels.parent]), tmp_path / "run", lambda step, figures: None,
-        size=64, steps=250, batch_size=8, lr=1.2e-2, settings=CALM, options=small, ema=0.98,
-        native=NATIVE,
+        TrainConfig(size=64, steps=250, batch_size=8, lr=1.2e-2, augment=CALM, options=small,
+                    ema=0.98, native=NATIVE),
     )  # fmt: skip
     model = tmp_path / "kite.onnx"
     assert exit_code(["export", str(tmp_path / "run" / "last.safetensors"), str(model)]) == 0
@@ -105,9 +105,9 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
 def _second_look(labels: Path, out: Path) -> Path:
     small = {"width": 0.25, "channels": 32, "blocks": 1}
     train(
-        Data([labels], [labels.parent]), out, lambda step, figures: None, network="limbwise-person",
-        size=64, steps=80, batch_size=8, lr=1.2e-2, settings=CALM, options=small, ema=0.98,
-        native=NATIVE,
+        Data([labels], [labels.parent]), out, lambda step, figures: None,
+        TrainConfig(network="limbwise-person", size=64, steps=80, batch_size=8, lr=1.2e-2,
+                    augment=CALM, options=small, ema=0.98, native=NATIVE),
     )  # fmt: skip
     return out / "last.safetensors"
 
@@ -322,7 +322,8 @@ def test_the_same_seed_gives_the_same_network(tmp_path) -> None:
     for name in ("one", "two"):
         made = train(
             Data([labels], [labels.parent]), tmp_path / name, lambda step, figures: None,
-            size=64, steps=2, batch_size=2, options={"width": 0.25, "channels": 16, "blocks": 1},
+            TrainConfig(size=64, steps=2, batch_size=2,
+                        options={"width": 0.25, "channels": 16, "blocks": 1}),
         )  # fmt: skip
         ends.append(made.network.state_dict())
     assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-6) for key in ends[0])

@@ -60,6 +60,7 @@ def run(monkeypatch, tmp_path: Path) -> Callable[..., int]:
     def run(name: str, *args: object) -> int:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        monkeypatch.setattr("limbwise.cli.app.listen", lambda: None)
         try:
             runpy.run_path(str(ROOT / name), run_name="__main__")
         except SystemExit as end:
@@ -104,6 +105,34 @@ def test_the_seeds_three_steps_run_from_labels_to_ap(people, tmp_path, run, caps
     capsys.readouterr()
     assert run("train.py", *common, "four", "--checkpoint-path", "mobilenet.pth.tar") == 2
     assert "--weights-only" in capsys.readouterr().err.splitlines()[-1]
+
+
+TRAIN = ["train.py", "--train-images-folder", "pictures", "--prepared-train-labels", "labels.json",
+         "--checkpoint-path", "none.pth", "--from-mobilenet"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([*TRAIN, "--num-workers", -1], "--num-workers"), ([*TRAIN, "--base-lr", -1], "--base-lr"),
+        ([*TRAIN, "--log-after", 0], "--log-after"), ([*TRAIN, "--val-after", -1], "--val-after"),
+        ([*TRAIN, "--checkpoint-after", 0], "--checkpoint-after"),
+        ([*TRAIN, "--batches-per-iter", 0], "--batches-per-iter"),
+        ([*TRAIN, "--num-refinement-stages", -1], "--num-refinement-stages"),
+        ([*TRAIN, "--num-workers", 0], "none.pth"),
+        (["demo.py", "--images", "pictures", "--height-size", 3], "--height-size"),
+        (["val.py", "--labels", "labels.json", "--images-folder", "pictures", "--checkpoint-path",
+          "labels.json", "--output-name", "labels.json"], "--output-name"),
+    ],
+)  # fmt: skip
+def test_errors_of_the_seeds_scripts_speak_of_their_own_options(
+    args: list[object], told: str, people, run, capsys
+) -> None:
+    assert run(*args) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert told in line
+    theirs = ("--workers", "--lr", "--accumulate", "--stages", "--size", "--detections", "-every")
+    assert not any(word in line.replace("--height-size", "") for word in theirs)
 
 
 def test_mobilenet_fills_the_trunk_and_nothing_else(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.compiled import STAYS
 from .backends.openvino import capabilities
 from .decode import decode
 from .errors import BadInput
@@ -27,6 +26,8 @@ from .outputs.draw import draw
 from .refine import poses_in_boxes, refine
 
 Name = TypeVar("Name")
+
+_LEFT = 320  # pixels of a chart that are its labels
 
 HEIGHTS = (160, 192, 224, 256, 288, 320, 368, 416, 448, 512, 576, 640)
 
@@ -130,20 +131,8 @@ def _shared(timing: Timing, batch: int) -> Timing:
     return Timing(timing.least / batch, timing.median / batch, timing.late / batch)
 
 
-def settle(estimate: Estimator, image: Image) -> None:
-    """What OpenVINO does for a film's frames, once they have stayed as large as the image for a
-    second (graphs.py)."""
-    if (
-        estimate.runtime.label.startswith("openvino")
-        and estimate.runtime.description.fit == "height"
-    ):
-        for _ in range(STAYS):
-            estimate.look(image)
-
-
 def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Callable[[], object]]:
     """fit, network, decode, with two looks refine, draw, whole: jobs for one picture of a film."""
-    settle(estimate, image)
     runtime, description = estimate.runtime, estimate.runtime.description
     fitted, view = estimate.fit(image)
     inputs = fitted[None]
@@ -200,7 +189,6 @@ def _rate(
     """Pictures a second, from the first to the last within `seconds`."""
     first, second = load_pair(model, threads=threads, pinning=pinning)
     estimate = Estimator(first, person=second, height=height)
-    settle(estimate, image)
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
         estimate(image)
@@ -209,28 +197,44 @@ def _rate(
 
 
 def chart(rows: Sequence[Row], width: int = 900) -> Image:
-    """Medians as bars, one a row, a colour a stage."""
+    """Medians as bars, one a row, a colour a stage; a mark and a number for the whole, as in the
+    table: timed by itself, it is not the sum of the others, and always of one picture."""
     colours = {"fit": (200, 170, 60), "network": (180, 110, 40), "decode": (80, 170, 240),
                "refine": (120, 60, 160), "draw": (150, 150, 150)}  # fmt: skip
     colours = {name: colour for name, colour in colours.items() if name in rows[0].stages}
     names = [f"{row.runtime}, {row.height}, {row.threads} thr., batch {row.batch}" for row in rows]
-    most = max(sum(row.stages[name].median for name in colours) for row in rows)
+    most = max(max(_sum(row, colours), row.stages["whole"].median) for row in rows)
     picture = np.full((34 * len(rows) + 50, width, 3), 255, np.uint8)
 
     def write(text: str, x: int, y: int, colour: tuple[int, ...] = (60, 60, 60)) -> None:
         cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
 
+    def long(ms: float) -> float:
+        return ms / most * (width - 460)
+
     for number, (row, label) in enumerate(zip(rows, names, strict=True)):
-        x, y = 320.0, 34 * number + 14
+        x, y = float(_LEFT), 34 * number + 14
         write(label, 10, y + 15)
         for name, colour in colours.items():
-            long = row.stages[name].median / most * (width - 420)
-            cv2.rectangle(picture, (round(x), y), (round(x + long), y + 20), colour, -1)
-            x += long
-        write(f"{sum(row.stages[name].median for name in colours):.1f} ms", round(x) + 8, y + 15)
-    for number, (name, colour) in enumerate(colours.items()):
-        write(name, 320 + 90 * number, picture.shape[0] - 14, colour)
+            end = x + long(row.stages[name].median)
+            cv2.rectangle(picture, (round(x), y), (round(end), y + 20), colour, -1)
+            x = end
+        whole = row.stages["whole"].median
+        mark = round(_LEFT + long(whole))
+        cv2.rectangle(picture, (mark - 1, y - 3), (mark, y + 23), (0, 0, 0), -1)
+        write(f"whole {short(whole)} ms", max(mark, round(x)) + 8, y + 15)
+    for number, (name, colour) in enumerate({**colours, "| whole": (0, 0, 0)}.items()):
+        write(name, _LEFT + 90 * number, picture.shape[0] - 14, colour)
     return picture
+
+
+def _sum(row: Row, names: Iterable[str]) -> float:
+    return sum(row.stages[name].median for name in names)
+
+
+def short(ms: float) -> str:
+    """As the table and the chart have it."""
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
 
 
 def crowds(

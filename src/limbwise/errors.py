@@ -15,9 +15,10 @@ class BadInput(ValueError):  # noqa: N818 - it names what is bad, not what went 
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ ": did you mean 'height'?" for a name that nearly is one of the known ones, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f": did you mean '{close[0]}'?" if close else ""
+    """What may have been meant by a name that nobody knows, to end an error with."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def named_options(function: Callable[Given, Made]) -> Callable[Given, Made]:
@@ -28,7 +29,7 @@ def named_options(function: Callable[Given, Made]) -> Callable[Given, Made]:
     def checked(*args: Given.args, **options: Given.kwargs) -> Made:
         for name in options:
             if name not in known:
-                raise TypeError(f"{function.__name__} has no option '{name}'{nearest(name, known)}")
+                raise TypeError(f"{function.__name__} has no option {name}: {nearest(name, known)}")
         return function(*args, **options)
 
     return checked

@@ -3,8 +3,10 @@
 Three kinds of inputs want three ways. Crops of one person have one size, and there are several at a
 time: they go through in pairs, in as many streams of one thread as there are threads, since two
 threads of one stream gain little on so small a network (docs/log.md). Inputs whose longer side is
-fixed have a dozen sizes: each is compiled when it first comes. Inputs of any size go through a
-graph for any size, and one that stays for a second gets a graph of its own.
+fixed have a dozen sizes: each is compiled when it first comes. Of inputs of any size those of usual
+shapes, which films have, are compiled so too; all others go through one graph for any size. Which
+graph computes a picture depends on its shape alone, never on what came before: in int8 and bf16 the
+two kinds round differently.
 """
 
 import queue
@@ -20,8 +22,9 @@ Maps = tuple[NDArray[np.float32], ...]
 Infer = Callable[..., Maps]
 Compile = Callable[[Any], Any]
 
-STAYS = 32  # inputs of one size in a row: a second of a film
 SIZES = 8  # graphs of one size that are kept
+# Width over height of films and of most photos; seven shapes at a time, so that compiling ends
+USUAL = (16 / 9, 3 / 2, 4 / 3, 1.0, 3 / 4, 2 / 3, 9 / 16)
 
 
 class Requests:
@@ -123,54 +126,56 @@ def _finish(at_work: deque[tuple[Requests, Any]], results: list[Maps]) -> None:
 
 
 class FewSizes:
-    """Inputs (N, H, W, 3) of a few sizes; each is compiled when it first comes."""
+    """Inputs (N, H, W, 3) of a few sizes, and others with them; each is compiled when it comes."""
 
     def __init__(self, model: Any, compile_model: Compile, chosen: tuple[int, ...]) -> None:
         self._model, self._compile, self._chosen = model, compile_model, chosen
         self._graphs: OrderedDict[tuple[int, ...], Requests] = OrderedDict()
         self._lock = Lock()
 
-    def __call__(self, images: NDArray[np.uint8]) -> Maps:
+    def __call__(self, *inputs: NDArray[Any]) -> Maps:
+        shape = inputs[0].shape
         with self._lock:
-            graph = self._graphs.get(images.shape)
+            graph = self._graphs.get(shape)
             if graph is None:
-                graph = _of_one_size(self._model, self._compile, self._chosen, (images,))
-                self._graphs[images.shape] = graph
+                graph = _of_one_size(self._model, self._compile, self._chosen, inputs)
+                self._graphs[shape] = graph
                 if len(self._graphs) > SIZES:
                     self._graphs.popitem(last=False)
-            self._graphs.move_to_end(images.shape)
-        return graph(images)
+            self._graphs.move_to_end(shape)
+        return graph(*inputs)
 
 
 class AnySize:
     """Inputs (N, H, W, 3) of any size, and others that go with them.
 
-    Compiled for any size, the network asks at each layer how large its input is, a tenth of its
-    time. After `STAYS` inputs of one shape in a row it is compiled for that shape as well, which
-    takes 0.1 to 0.5 s and 30 MB (benchmarks/RESULTS.md). In int8 and bf16 the two differ by what
-    rounding does.
+    Compiled for any size, the network asks at each layer how large its input is, a sixth of its
+    time. For one shape it is compiled in 0.2 to 0.4 s (0.06 s where OpenVINO kept it) and 30 MB
+    (benchmarks/RESULTS.md): usual shapes have a graph of their own, whole `multiple`s as they are.
     """
 
-    def __init__(self, model: Any, compile_model: Compile, chosen: tuple[int, ...]) -> None:
+    def __init__(
+        self, model: Any, compile_model: Compile, chosen: tuple[int, ...], multiple: int = 8
+    ) -> None:
         self._model, self._compile, self._chosen = model, compile_model, chosen
-        self._any = Requests(compile_model(model), chosen)
+        self._multiple = multiple
+        self._usual = FewSizes(model, compile_model, chosen)
+        self._any: Requests | None = None
         self._lock = Lock()
-        self._last: tuple[int, ...] = ()
-        self._count = 0
-        self._shape: tuple[int, ...] = ()
-        self._fixed = self._any
 
-    def __call__(self, images: NDArray[np.uint8], *others: NDArray[np.float32]) -> Maps:
+    def __call__(self, *inputs: NDArray[Any]) -> Maps:
+        if is_usual(inputs[0].shape[1:3], self._multiple):
+            return self._usual(*inputs)
         with self._lock:
-            self._count = self._count + 1 if images.shape == self._last else 1
-            self._last = images.shape
-            if self._count == STAYS and self._shape != images.shape:
-                self._fixed = _of_one_size(
-                    self._model, self._compile, self._chosen, (images, *others)
-                )
-                self._shape = images.shape
-            infer = self._fixed if images.shape == self._shape else self._any
-        return infer(images, *others)
+            if self._any is None:
+                self._any = Requests(self._compile(self._model), self._chosen)
+        return self._any(*inputs)
+
+
+def is_usual(size: tuple[int, ...], multiple: int) -> bool:
+    """Whether an input (height, width) is of a usual shape, filled up to whole multiples."""
+    height, width = size
+    return any(width == -(-round(height * shape) // multiple) * multiple for shape in USUAL)
 
 
 def _of_one_size(

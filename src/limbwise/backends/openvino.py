@@ -58,7 +58,7 @@ def load(
     elif its.fit != "height":
         run = FewSizes(model, compile_model, chosen)
     else:
-        run = AnySize(model, compile_model, chosen)
+        run = AnySize(model, compile_model, chosen, its.multiple)
     label = f"openvino {'int8, ' * quantised}{options['INFERENCE_PRECISION_HINT']}"
     return Runtime(its, label, run)
 

@@ -5,7 +5,7 @@ with 130.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from .. import __version__
 from ..atomic import check_writable, is_stdout, write_json
 from ..errors import BadInput
 from ..estimator import MIN_SCORE, Estimator, load, load_pair
-from ..interrupts import listen
+from ..interrupts import let_end, listen
 from ..models.catalogue import CATALOGUE
 from ..outputs.outputs import Outputs, chosen_format
 from ..pace import Paced, described
@@ -49,6 +49,7 @@ from .options import (
 from .serve import serve
 from .terminal import (
     Reports,
+    calling,
     failing_in_one_line,
     progress,
     stderr,
@@ -106,7 +107,7 @@ def run(
     smooth: Annotated[
         bool, typer.Option("--smooth/--no-smooth", help="Calm the keypoints of the tracked.")
     ] = True,
-    max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
+    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=1000)] = None,
     min_score: MinScoreOption = MIN_SCORE,
     fps: Annotated[
         float | None,
@@ -276,8 +277,11 @@ def _numbers(text: str) -> list[float]:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or not all(0.01 <= number <= 100 for number in numbers):
-        raise BadInput(f"--scales {text} is not a list of numbers such as 0.5,1,1.5")
+    if not numbers or not all(0.1 <= number <= 8 for number in numbers) or len(numbers) > 16:
+        raise BadInput(
+            f"--scales {text[:80]} is not a list of numbers such as 0.5,1,1.5: 16 at most, each "
+            "between 0.1 and 8"
+        )
     return numbers
 
 
@@ -291,9 +295,19 @@ app.command()(check_data)
 
 def main() -> None:
     """The console command."""
+    raise SystemExit(door())
+
+
+def door(args: list[str] | None = None, names: Mapping[str, str] | None = None) -> int:
+    """A process's way in: `limbwise ARGS`, whose errors call its options by other `names` if a
+    script has some of its own; the exit code."""
     listen()
     prepare()
-    raise SystemExit(exit_code())
+    with calling(names or {}):
+        code = exit_code(args)
+    if code > 128:
+        let_end()
+    return code
 
 
 def exit_code(args: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from rich.table import Table
 from ..atomic import check_writable, failing_to_write, replacing, write_json
 from ..errors import BadInput
 from ..places import check_places
-from .options import PLACE, ModelOption, model_files
+from .options import PLACE, ModelOption, ThreadsOption, model_files
 from .terminal import complain, failing_in_one_line
 
 
@@ -23,12 +23,12 @@ def bench(
     threads: Annotated[str, typer.Option(help="1,2; all cores if absent.")] = "",
     batch: Annotated[str, typer.Option(help="Pictures that go through the network at once.")] = "1",
     processes: Annotated[
-        int, typer.Option(min=1, help="Several side by side as well, pinned and not.")
+        int, typer.Option(min=1, max=64, help="Several side by side as well, pinned and not.")
     ] = 1,
     image: Annotated[
         Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1)] = 20,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=100_000)] = 20,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="All of it as JSON.", **PLACE)
     ] = None,
@@ -57,8 +57,9 @@ def bench(
         complained.add(str(error))
 
     rows = timing.table(
-        model, picture, heights=_numbers("--size", size) or [None], rounds=rounds, report=report,
-        threads=_numbers("--threads", threads) or [None], batches=_numbers("--batch", batch) or [1],
+        model, picture, heights=_numbers("--size", size, 32, 4096) or [None], rounds=rounds,
+        threads=_numbers("--threads", threads, 1, 1024) or [None],
+        batches=_numbers("--batch", batch, 1, 256) or [1], report=report,
     )  # fmt: skip
     stdout = Console(highlight=False, width=max(Console().width, 160))
     stdout.print(_table(f"{timing.machine()}: ms, least/median/p99 of {rounds}", rows))
@@ -83,7 +84,7 @@ def bench(
 
 @failing_in_one_line()
 def models(
-    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
+    threads: ThreadsOption = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="All of it as JSON.")] = None,
 ) -> None:
     """The bundled models: what they do, how well, at what price, and how fast here."""
@@ -98,7 +99,6 @@ def models(
     rows = []
     for bundled in CATALOGUE.values():
         estimate = load(bundled.name, threads=threads)
-        timing.settle(estimate, picture)
         taken = timing.interleaved({"": partial(estimate, picture)}, 10)[""]
         rows.append({
             "model": bundled.name, "about": bundled.about, **bundled.figures,
@@ -119,28 +119,29 @@ def _labels(estimate: Any) -> str:
     return " + ".join(dict.fromkeys(stages))
 
 
-def _numbers(option: str, text: str) -> list[int]:
+def _numbers(option: str, text: str, least: int, most: int) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",") if part]
     except ValueError:
         numbers = [0]
-    if any(number < 1 for number in numbers):
-        raise BadInput(f"{option} {text} is not a list of whole numbers such as 1,2")
+    if any(not least <= number <= most for number in numbers) or len(numbers) > 100:
+        raise BadInput(
+            f"{option} {text[:80]} is not a list of whole numbers such as {least},{2 * least}, "
+            f"each between {least} and {most}"
+        )
     return numbers
 
 
 def _table(title: str, rows: list[Any]) -> Table:
+    from ..bench import short
+
     table = Table(title=title)
     for column in ("runtime", "height", "threads", "batch", *rows[0].stages):
         table.add_column(column, justify="left" if column == "runtime" else "right", no_wrap=True)
     for row in rows:
-        cells = ["/".join(map(_short, (t.least, t.median, t.late))) for t in row.stages.values()]
+        cells = ["/".join(map(short, (t.least, t.median, t.late))) for t in row.stages.values()]
         table.add_row(row.runtime, str(row.height), str(row.threads), str(row.batch), *cells)
     return table
-
-
-def _short(ms: float) -> str:
-    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
 
 
 def _save(path: Path, picture: Any) -> None:

@@ -1,15 +1,21 @@
 """Options that several verbs have in common."""
 
+import inspect
 import math
+from collections.abc import Callable
+from dataclasses import Field, fields
 from enum import StrEnum
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..errors import BadInput
 from ..models.catalogue import MODELS
 from ..places import with_weights
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class RuntimeName(StrEnum):
@@ -96,7 +102,9 @@ CategoryOption = Annotated[
         help="What is labelled, of several categories; the one with keypoints, or person.",
     ),
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="All cores if absent.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="All cores if absent.")
+]
 
 
 def person_wanted(person_model: Path | None, refine: bool | None) -> Path | bool | None:
@@ -109,3 +117,34 @@ def person_wanted(person_model: Path | None, refine: bool | None) -> Path | bool
 def model_files(*models: Path | None) -> list[Path]:
     """The files of the models that were named, and of those that limbwise brings."""
     return [file for model in models for file in with_weights(model)] + sorted(MODELS.iterdir())
+
+
+def with_fields_of(
+    kind: Any, types_of: Callable[..., tuple[Any, ...]]
+) -> Callable[[Command], Command]:
+    """A command's `**settings` become an option for each field of a dataclass that tells what it is
+    `about`: with its name, default, limits and help."""
+
+    def decorate(command: Command) -> Command:
+        its = inspect.signature(command)
+        own = [each for each in its.parameters.values() if each.kind != Parameter.VAR_KEYWORD]
+        made = [_option(each, types_of(each)) for each in fields(kind) if "about" in each.metadata]
+        command.__signature__ = its.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in [*own, *made]}
+        return command
+
+    return decorate
+
+
+def _option(each: "Field[Any]", several: tuple[Any, ...]) -> Parameter:
+    kind: Any = Path if Path in several else several[0]
+    limits = {"min": each.metadata["least"], "max": each.metadata["most"]}
+    option = typer.Option(
+        f"--{each.name.replace('_', '-')}",
+        help=each.metadata["about"],
+        callback=finite if kind is float else None,
+        **{} if limits["min"] is None else limits,
+    )
+    optional: Any = kind if each.default is not None else kind | None
+    annotation: Any = Annotated[optional, option]
+    return Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)

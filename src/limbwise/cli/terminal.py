@@ -1,9 +1,12 @@
 """How the commands speak to a person: one line for what went wrong, a bar for what takes long."""
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import typer
@@ -25,14 +28,32 @@ from .environment import lack
 
 # What typer raises for options that it cannot take, whichever click it is made with.
 WRONG_OPTIONS: type[Exception] = typer.BadParameter.__mro__[2]
+EVERY = 5.0  # seconds between two lines where no bar can be drawn
 TOLD = 2  # what else cannot be read is counted
+
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 stderr = Console(stderr=True, highlight=False)
 
 
+_called: ContextVar[Mapping[str, str]] = ContextVar("_called", default={})  # noqa: B039 - never changed
+
+
+@contextmanager
+def calling(names: Mapping[str, str]) -> Iterator[None]:
+    """Errors call options by other names: those that whoever started a script knows."""
+    token = _called.set(names)
+    try:
+        yield
+    finally:
+        _called.reset(token)
+
+
 def complain(error: object) -> None:
     wide = Console(stderr=True, highlight=False, width=max(stderr.width, 80))  # COLUMNS may say 0
-    wide.print(f"limbwise: {error}", style="red", markup=False, soft_wrap=True)
+    names = _called.get()
+    told = _OPTION.sub(lambda found: names.get(found[0], found[0]), str(error))
+    wide.print(f"limbwise: {told}", style="red", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -44,7 +65,8 @@ def failing_in_one_line() -> Iterator[None]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - it is flushed at exit
         raise SystemExit(0) from None
     except KeyboardInterrupt as stop:
-        complain("interrupted; what was done is written")
+        notes = getattr(stop, "__notes__", ["what was done is written"])
+        complain(f"interrupted; {'; '.join(notes)}")
         raise SystemExit(exit_code(stop)) from None
     except (BadInput, OSError) as error:
         complain(error if isinstance(error, BadInput) else _of_system(error))
@@ -111,3 +133,31 @@ def progress(
         for item in items:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def counting(done: int, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
+    """Takes how many are done, from `done` to `total`, and what is to be said of them ("": what was
+    last): a bar on a terminal, elsewhere a line every few seconds and a last one."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        with Progress(*columns, TimeRemainingColumn(), console=stderr) as bar:
+            task = bar.add_task(what, total=total, completed=done)
+            yield lambda now, said: bar.update(task, completed=now, description=said or None)
+        return
+    began = printed = time.monotonic()
+    last = ""
+
+    def show(now: int, said: str) -> None:
+        nonlocal last, printed
+        last, at = said or last, time.monotonic()
+        if now < total and at - printed < EVERY:
+            return
+        printed = at
+        left = round((at - began) / max(now - done, 1) * (total - now))
+        stderr.print(
+            f"limbwise: {what} {now}/{total}, {last}{', ' * bool(last)}{left} s left",
+            soft_wrap=True,
+        )
+
+    yield show

@@ -1,6 +1,7 @@
 """The verbs that need PyTorch, which is imported when one of them runs: train, check, export."""
 
 import ctypes
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,23 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..atomic import check_writable
 from ..backends.base import need_torch
-from ..errors import BadInput
+from ..errors import BadInput, nearest
 from ..estimator import load_pair
 from ..places import check_places
-from .options import PLACE, CategoryOption, SizeOption, finite, model_files
-from .terminal import failing_in_one_line, progress, stderr
+from ..train.config import Augment, TrainConfig, kinds
+from .options import PLACE, CategoryOption, SizeOption, finite, model_files, with_fields_of
+from .terminal import counting, failing_in_one_line, progress, stderr
 
-WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl")  # into --out
+# Into --out
+WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl", "config.json")
 
 if TYPE_CHECKING:
-    from ..train.batches.augmentation import Augment
-    from ..train.loop import Look, Report
+    from ..train.loop import Look, Report, Run
 
 
 @failing_in_one_line()
+@with_fields_of(TrainConfig, kinds)
 def train(
     annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
     images: Annotated[Path, typer.Argument(help="The folder (or .tar) of its pictures.")],
@@ -37,119 +40,39 @@ def train(
     ] = None,
     val_images: Annotated[Path | None, typer.Option("--val-images")] = None,
     category: CategoryOption = None,
-    network: Annotated[
-        str,
-        typer.Option(
-            help="limbwise, limbwise-detector (boxes of people), lite-hrnet (a second stage), "
-            "limbwise-person (one told prior keypoints) or lightweight-openpose."
-        ),
-    ] = "limbwise",
-    stages: Annotated[
-        int | None, typer.Option(min=0, help="Refinement stages of lightweight-openpose.")
-    ] = None,
-    boxes: Annotated[
-        bool, typer.Option("--boxes", help="limbwise finds people as boxes too.")
-    ] = False,
-    init: Annotated[
-        str | None,
-        typer.Option(help="imagenet, bundled, mobilenet:FILE, or a checkpoint to go on from."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up the run in --out.")] = False,
-    epochs: Annotated[float, typer.Option(min=0.001)] = 30.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Instead of --epochs.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
-    accumulate: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
-    optimizer: Annotated[str, typer.Option(help="adamw or muon.")] = "adamw",
-    lr: Annotated[float, typer.Option(min=0.0)] = 2e-3,
-    trunk_lr: Annotated[
-        float,
-        typer.Option("--trunk-lr", min=0.0, help="What pretrained layers learn at, times --lr."),
-    ] = 0.5,
-    decay: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the steps in which the rate falls.")
-    ] = 1.0,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps to the full learning rate.")] = 500,
-    ema: Annotated[float, typer.Option(min=0.0, max=1.0, help="Decay of the average.")] = 0.9995,
-    size: Annotated[
-        int | None, typer.Option(min=32, help="Height of the crops; 368, of one person 160.")
-    ] = None,
     augment: Annotated[
         list[str] | None,
-        typer.Option("--augment", help="NAME=VALUE of train/dice.py, such as mosaic=0; repeat."),
+        typer.Option("--augment", help="NAME=VALUE of train/config.py, such as mosaic=0; repeat."),
     ] = None,
     sigmas: Annotated[
         Path | None, typer.Option("--sigmas", help="JSON: names of own keypoints to OKS sigmas.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; the best if absent.")] = None,
-    amp: Annotated[
-        bool, typer.Option("--amp", help="Compute in bf16, where the device can.")
-    ] = False,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
-    native: Annotated[
-        bool,
-        typer.Option(
-            "--native", help="On CPUs: compile a faster backward pass (needs a C++ compiler)."
-        ),
-    ] = False,
-    freeze: Annotated[
-        int,
-        typer.Option(min=0, max=6, help="Stages of the pretrained trunk that stay as they are."),
-    ] = 0,
-    teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="A model file whose heatmaps are learnt too.")
-    ] = None,
-    found: Annotated[
-        Path | None,
-        typer.Option(
-            "--found", help="For limbwise-person: what `limbwise eval --detections` found."
-        ),
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
-    room: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="GB for decoded pictures, if they fit; half of the memory if absent."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-    log_every: Annotated[int, typer.Option("--log-every", min=1, help="Steps.")] = 20,
-    save_every: Annotated[int, typer.Option("--save-every", min=1, help="Steps.")] = 500,
-    validate_every: Annotated[
-        int, typer.Option("--validate-every", help="Steps; 0: at the end.")
-    ] = 0,
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the log.")] = Path(
         "runs/new"
     ),
+    **settings: Any,
 ) -> None:
     """Train a network on COCO keypoint labels; checkpoints, log.jsonl and TensorBoard in --out."""
     need_torch()
-    from ..train.run import Data, train
+    from ..train.run import Data, prepare
 
+    config = TrainConfig(**settings, augment=_augment(augment or []))
     keep_freed_memory()
     pairs = [(str(annotations), str(images)), *map(_pair, also or [])]
     labels, places = zip(*pairs, strict=True)
-    started = init if init and Path(init.removeprefix("mobilenet:")).is_file() else None
+    init = (config.init or "").removeprefix("mobilenet:")
     check_places(
-        [*labels, *places, val_annotations, val_images, sigmas, found, *model_files(teacher),
-         started and started.removeprefix("mobilenet:")],
+        [*labels, *places, val_annotations, val_images, sigmas, config.found,
+         *model_files(Path(config.teacher) if config.teacher else None),
+         init if init and Path(init).is_file() else None],
         {f"--out, its {name}": out / name for name in WRITTEN},
     )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(out.parent / "log.jsonl")
     data = Data(labels, places, val_annotations, val_images, sigmas, category)
-    options: dict[str, Any] = {} if stages is None else {"refinement_stages": stages}
-    if boxes and network != "limbwise":
-        raise BadInput(f"--boxes goes with --network limbwise, not with {network}")
-    options |= {"boxes": True} if boxes else {}
-    with _reports(out) as (report, look):
-        made = train(
-            data, out, report, look=look, teacher=teacher, found=found, network=network,
-            options=options, init=init, resume=resume, epochs=epochs, steps=steps,
-            batch_size=batch_size, accumulate=accumulate, optimizer=optimizer, lr=lr,
-            trunk_lr=trunk_lr, decay=decay, warmup=warmup, ema=ema, size=size,
-            settings=_augment(augment or []), device=device, amp=amp, compile=compile_,
-            native=native, freeze=freeze, workers=workers, seed=seed, log_every=log_every,
-            room=None if room is None else round(room * 1e9),
-            save_every=save_every, validate_every=validate_every,
-        )  # fmt: skip
+    prepared = prepare(data, out, config)
+    with _reports(out, prepared.run) as (report, look):
+        made = prepared.train(report, look)
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 
 
@@ -169,52 +92,53 @@ def _pair(text: str) -> tuple[str, str]:
     return annotations, images
 
 
-def _augment(changes: Sequence[str]) -> "Augment":
+def _augment(changes: Sequence[str]) -> Augment:
     """The settings with some changed: "mosaic=0", "person=0.1,1.2"."""
-    from ..train.batches.augmentation import Augment
-
     defaults = vars(Augment())
     changed: dict[str, Any] = {}
     for text in changes:
         name, _, value = text.partition("=")
+        if name not in defaults:
+            raise BadInput(f"--augment {text}: {nearest(name, defaults)}")
+        count = len(defaults[name]) if isinstance(defaults[name], tuple) else 1
         try:
             numbers = tuple(float(part) for part in value.split(","))
-            several = isinstance(defaults[name], tuple)
-            if len(numbers) != (len(defaults[name]) if several else 1):
-                raise ValueError
-        except (KeyError, ValueError) as error:
-            raise BadInput(f"--augment {text}: known are {', '.join(defaults)}") from error
-        changed[name] = numbers if several else numbers[0]
+        except ValueError:
+            numbers = ()
+        if len(numbers) != count or not all(map(math.isfinite, numbers)):
+            wanted = "a number" if count == 1 else f"{count} numbers with a comma between"
+            raise BadInput(f"--augment {text}: {name} is {wanted}")
+        changed[name] = numbers if count > 1 else numbers[0]
     return Augment(**changed)
 
 
 @contextmanager
-def _reports(out: Path) -> "Iterator[tuple[Report, Look | None]]":
-    """What is told of a run: a bar on the terminal, log.jsonl, TensorBoard where it is there; of
-    several processes that torchrun started, the first tells."""
-    if os.environ.get("RANK", "0") != "0":
+def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
+    """What is told of a run: a bar or lines, log.jsonl, TensorBoard where it is there; of several
+    processes that torchrun started, the first tells."""
+    if run.rank:
         yield lambda step, figures: None, None
         return
-    from ..atomic import check_writable
     from ..backends.base import has
     from ..train.board import board
-    from ..train.loop import log_to
+    from ..train.logs import log_to
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    check_writable(out.parent / "log.jsonl")
-    out.mkdir(exist_ok=True)
-    log = log_to(out / "log.jsonl")
-    chart, look = board(out) if has("tensorboard") else (None, None)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=stderr) as bar:
-        task = bar.add_task("steps", total=None)
+    log = log_to(out / "log.jsonl", run.step)
+    chart, look = board(out, run.step) if has("tensorboard") else (None, None)
+    its = run.schedule
+    stderr.print(
+        f"limbwise: {run.made.description.name}, steps {run.step} to {its.steps}, each of "
+        f"{run.config.batch_size * run.config.accumulate}; learning rate {its.lr:g}, which rises "
+        f"for {its.warmup} steps",
+        soft_wrap=True,
+    )
+    with counting(run.step, its.steps, "steps") as show:
 
         def report(step: int, figures: dict[str, float]) -> None:
             log(step, figures)
-            if chart:
+            if chart and figures:
                 chart(step, figures)
-            told = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
-            bar.update(task, completed=step, description=told)
+            show(step, ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
 
         yield report, look
 

@@ -1,10 +1,13 @@
 """A run in TensorBoard: its figures, and pictures with what is wanted and what is said."""
 
+import threading
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..atomic import failing_to_write
 from ..geometry import Image
 from ..networks.checkpoint import Checkpoint, normalised
 from .colours import overlaid, warm, wheel
@@ -13,24 +16,43 @@ from .loop import Look, Report, Sampler
 PICTURES = 4
 
 
-def board(out: Path) -> tuple[Report, Look]:
-    """Functions that write a step's figures and the averaged network's pictures into `out`."""
+def board(out: Path, after: int = 0) -> tuple[Report, Look]:
+    """Functions that write a step's figures and the averaged network's pictures into `out`; what
+    was written there of steps after `after`, where this run begins, is no longer shown."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(out))
+    @cache  # not before there is something to write
+    def writer() -> SummaryWriter:
+        _let_it_fail_quietly()
+        return SummaryWriter(str(out), purge_step=after + 1 if after else 0)
 
     def report(step: int, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            writer.add_scalar(name, value, step)
-        writer.flush()
+        with failing_to_write(out):
+            for name, value in figures.items():
+                writer().add_scalar(name, value, step)
+            writer().flush()
 
     def look(step: int, made: Checkpoint, sample: Sampler) -> None:
-        for n, picture in enumerate(wanted_and_said(made, sample)):
-            rgb = np.ascontiguousarray(picture[..., ::-1])
-            writer.add_image(f"wanted, said/{n}", rgb, step, dataformats="HWC")
-        writer.flush()
+        pictures = wanted_and_said(made, sample)
+        with failing_to_write(out):
+            for n, picture in enumerate(pictures):
+                rgb = np.ascontiguousarray(picture[..., ::-1])
+                writer().add_image(f"wanted, said/{n}", rgb, step, dataformats="HWC")
+            writer().flush()
 
     return report, look
+
+
+def _let_it_fail_quietly() -> None:
+    """TensorBoard's thread that writes raises its error again where something is written next: told
+    once, not with the thread's traceback besides."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if type(failed.thread).__name__ != "_AsyncWriterThread":
+            before(failed)
+
+    threading.excepthook = hook
 
 
 @torch.no_grad()

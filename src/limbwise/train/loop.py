@@ -2,15 +2,18 @@
 
 Randomness is a function of the seed and the step, never a state: a run that is killed and resumed
 sees the batches it would have seen. Under `torchrun` every process takes its share of each batch.
+
+Who stops a run finds it written: a signal waits for the end of a step, which is then saved.
 """
 
 import copy
-import json
+import io
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..atomic import replacing
+from ..atomic import failing_to_write, replacing
 from ..errors import BadInput
+from ..interrupts import Stopped, Waiting, held
 from ..networks import checkpoint as checkpoints
 from ..networks.checkpoint import Checkpoint
+from .config import TrainConfig
 from .freeze import fold, freeze
 from .loss import Targets, loss
 from .native.depthwise import accelerate
@@ -32,58 +37,34 @@ Inputs = tuple[Tensor, ...]
 # (step, how many pictures, which share: rank and of how many) -> inputs and targets
 Sampler = Callable[[int, int, tuple[int, int]], tuple[Inputs, Targets]]
 Validate = Callable[[Checkpoint], dict[str, float]]
+# (step, figures), after every step: {} where there are none
 Report = Callable[[int, dict[str, float]], None]
 Look = Callable[[int, Checkpoint, Sampler], None]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: `optimizer` (optimizers.py), warm-up then cosine, an average of the weights
-    (EMA).
-
-    `trunk_lr` multiplies the learning rate of what a network calls `pretrained`; `decay` is the
-    last share of the steps, over which the rate falls; `accumulate` batches make a step; `amp`
-    computes in bf16 where the device does not merely imitate it (optimizers.py);
-    `native` compiles a faster backward pass for CPUs (depthwise.py); `freeze`: the stem and that
-    many stages of a pretrained trunk stay as they are, half of a step's time on a CPU;
-    every `save_every` steps the run is saved, every `validate_every` the average is measured.
-    """
-
-    steps: int
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 2e-3
-    trunk_lr: float = 0.5
-    decay: float = 1.0
-    warmup: int = 500
-    weight_decay: float = 0.02
-    clip: float = 5.0
-    ema: float = 0.9995
-    accumulate: int = 1
-    seed: int = 0
-    amp: bool = False
-    compile: bool = False
-    native: bool = False
-    freeze: int = 0
-    save_every: int = 500
-    validate_every: int = 0
-    log_every: int = 20
+LAST, BEST = "last.pth", "best.safetensors"
+_PATIENCE = 300.0  # seconds that a step may take after a signal
 
 
 class Run:
     """A network being trained, and all that resuming needs."""
 
-    def __init__(self, made: Checkpoint, recipe: Recipe, out: Path, device: torch.device) -> None:
-        self.made, self.recipe, self.out, self.device = made, recipe, out, device
-        if recipe.freeze:
-            freeze(made.network, recipe.freeze)
+    def __init__(
+        self, made: Checkpoint, config: TrainConfig, out: Path, device: torch.device
+    ) -> None:
+        self.made, self.config, self.out, self.device = made, config, out, device
+        self.schedule = config.schedule()
+        if config.freeze:
+            freeze(made.network, config.freeze)
         self.network = made.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizers = optimizers(self.network, recipe)
-        self.amp = recipe.amp and computes_bf16(device)
-        self.native = recipe.native and device.type == "cpu"
+        self.optimizers = optimizers(self.network, config)
+        self.amp = config.amp and computes_bf16(device)
+        self.native = config.native and device.type == "cpu"
         self.step = 0
         self.best = -math.inf
+        self._saved = 0  # the step that is written
+        self._whole = True  # no step is half done
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.processes = distributed.get_world_size() if distributed.is_initialized() else 1
 
@@ -96,59 +77,116 @@ class Run:
     ) -> None:
         """Goes on from the current step to the last; saves, measures and reports on the way.
 
-        `look` is shown the averaged network whenever it is saved.
+        `look` is shown the averaged network whenever it is saved. Whoever interrupts finds the last
+        whole step saved.
         """
+        try:
+            # Processes that learn together stop together: else some would wait for the others.
+            with held(_PATIENCE) if self.processes > 1 else nullcontext() as asked:
+                self._steps(sample, validate, report, look, lambda: self._all_stop(asked))
+        except KeyboardInterrupt as stop:
+            self._stopped(stop)
+            raise
+        self._best_too()
+
+    def _steps(
+        self,
+        sample: Sampler,
+        validate: Validate | None,
+        report: Report,
+        look: Look | None,
+        stop: Callable[[], int],
+    ) -> None:
+        if self.step >= self.schedule.steps and self.best == -math.inf:
+            self._keep(validate, report)  # it was stopped before it was measured
         forward = self._forward()
         running: dict[str, Tensor] = {}
         count, began = 0, time.perf_counter()
-        while self.step < self.recipe.steps:
-            for key, value in self._step(forward, sample).items():
-                running[key] = running.get(key, 0) + value
-            count += 1
-            if self.step % self.recipe.log_every == 0 or self.step == self.recipe.steps:
-                figures = {key: self._everybodys(value / count) for key, value in running.items()}
-                pictures = count * self.recipe.batch_size * self.recipe.accumulate
-                rate = pictures / (time.perf_counter() - began)
-                report(self.step, figures | {"lr": self._lr(), "pictures_per_second": rate})
-                running, count, began = {}, 0, time.perf_counter()
+        while self.step < self.schedule.steps:
+            with held(_PATIENCE):  # a step that is saved has been reported
+                self._whole = False
+                for key, value in self._step(forward, sample).items():
+                    running[key] = running.get(key, 0) + value
+                self._whole = True
+                count += 1
+                figures: dict[str, float] = {}
+                if self._is_due(self.config.log_every):
+                    figures = self._figures(running, count, time.perf_counter() - began)
+                    running, count, began = {}, 0, time.perf_counter()
+                report(self.step, figures)
             self._keep(validate, report)
-            if look and self.rank == 0 and self._is_due(self.recipe.save_every):
+            if look and self.rank == 0 and self._is_due(self.config.save_every):
                 look(self.step, self.averaged(), sample)
+            if number := stop():
+                raise Stopped(number)
+
+    def _figures(self, running: dict[str, Tensor], count: int, seconds: float) -> dict[str, float]:
+        """The mean losses of so many steps, their rates."""
+        figures = {key: self._everybodys(value / count) for key, value in running.items()}
+        pictures = count * self.config.batch_size * self.config.accumulate
+        lr = self.schedule.rate(self.step)
+        return figures | {"lr": lr, "pictures_per_second": pictures / seconds}
+
+    def _all_stop(self, asked: Waiting | None) -> int:
+        """The signal that one of several processes was sent; all of them ask after each step."""
+        if asked is None:
+            return 0
+        number = torch.tensor(asked.number, device=self.device)
+        distributed.all_reduce(number, distributed.ReduceOp.MAX)
+        return int(number)
+
+    def _stopped(self, stop: KeyboardInterrupt) -> None:
+        """Writes how far the run has come; a step that is half done stays away."""
+        if not self._whole:
+            stop.add_note(f"step {self.step + 1} was torn, what was saved before is whole")
+        elif self.step > self._saved:
+            self.save()
+            self._best_too()
+        if self._whole:
+            how = (
+                f"{self.out / LAST} has step {self.step} of {self.schedule.steps}, --resume goes on"
+            )
+            stop.add_note(how if self.step else "not one step is done")
+
+    def _best_too(self) -> None:
+        """Where nothing was measured the last is the best."""
+        if self.best == -math.inf and self.rank == 0:
+            checkpoints.save(self.averaged(), self.out / BEST)
 
     def _forward(self) -> nn.Module:
         network: Any = self.network.train()
-        recipe = self.recipe
-        if recipe.freeze:
-            freeze(self.network, recipe.freeze)
+        config = self.config
+        if config.freeze:
+            freeze(self.network, config.freeze)
             half = torch.bfloat16 if self.amp else torch.float32
-            fold(self.network, recipe.freeze, half, compiled=self.native)
+            fold(self.network, config.freeze, half, compiled=self.native)
         if self.native:
             accelerate(self.network)
         self._means, self._weights = _floats(self.average), _floats(self.network)
         if self.processes > 1:
             network = DistributedDataParallel(network)
-        return torch.compile(network) if recipe.compile else network  # type: ignore[return-value]
+        return torch.compile(network) if config.compile else network  # type: ignore[return-value]
 
     def _step(self, forward: nn.Module, sample: Sampler) -> dict[str, Tensor]:
-        recipe = self.recipe
+        config = self.config
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self._lr() * group["share"]
+                group["lr"] = self.schedule.rate(self.step) * group["share"]
         share = self.rank, self.processes
         totals: dict[str, Tensor] = {}
-        for part in range(recipe.accumulate):
+        for part in range(config.accumulate):
             (pictures, *found), targets = sample(
-                self.step * recipe.accumulate + part, recipe.batch_size, share
+                self.step * config.accumulate + part, config.batch_size, share
             )
             x = checkpoints.normalised(pictures.to(self.device), self.made.traits)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 outputs = forward(x, *(each.to(self.device) for each in found))
             losses = loss(outputs, targets)
-            (losses["total"] / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+            (losses["total"] / config.accumulate).backward()  # type: ignore[no-untyped-call]
             for key, value in losses.items():
-                totals[key] = totals.get(key, 0) + value.detach() / recipe.accumulate
-        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+                totals[key] = totals.get(key, 0) + value.detach() / config.accumulate
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -162,37 +200,29 @@ class Run:
             distributed.all_reduce(value)
         return float(value) / self.processes
 
-    def _lr(self) -> float:
-        """Linear warm-up, the full rate if `decay` leaves room, then half a cosine to nothing
-        (Loshchilov 2016, arXiv 1608.03983)."""
-        recipe = self.recipe
-        warm = min((self.step + 1) / max(recipe.warmup, 1), 1.0)
-        falls = max(recipe.warmup, round(recipe.steps * (1 - recipe.decay)))
-        done = max(self.step - falls, 0) / max(recipe.steps - falls, 1)
-        return recipe.lr * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
     @torch.no_grad()
     def _average(self) -> None:
         """The weights' moving average, shorter at the start, so that it forgets the first ones."""
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._means, self._weights, 1 - decay)
 
     def _keep(self, validate: Validate | None, report: Report) -> None:
-        if self._is_due(self.recipe.save_every):
+        if self._is_due(self.config.save_every):
             self.save()
-        if validate and self._is_due(self.recipe.validate_every):
+        if validate and self._is_due(self.config.validate_every):
             found = validate(self.averaged()) if self.rank == 0 else {}
             report(self.step, found)
             if found.get("AP", -math.inf) > self.best and self.rank == 0:
                 self.best = found["AP"]
-                checkpoints.save(self.averaged(found), self.out / "best.safetensors")
+                checkpoints.save(self.averaged(found), self.out / BEST)
 
     def _is_due(self, every: int) -> bool:
-        return self.step == self.recipe.steps or bool(every and self.step % every == 0)
+        return self.step == self.schedule.steps or bool(every and self.step % every == 0)
 
     def averaged(self, found: dict[str, float] | None = None) -> Checkpoint:
         """The average as a checkpoint, with how it came about."""
-        training = {"steps": self.step, "batch_size": self.recipe.batch_size, **(found or {})}
+        its = {"steps": self.step, "batch_size": self.config.batch_size, "lr": self.schedule.lr}
+        training = {**its, **(found or {})}
         return replace(self.made, network=self.average, training=training)
 
     def save(self) -> None:
@@ -206,14 +236,19 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "best": self.best,
+            "lr": self.schedule.lr,
         }
-        with replacing(self.out / "last.pth") as path:
-            torch.save(state, path)
+        data = io.BytesIO()  # PyTorch does not say why it cannot write
+        torch.save(state, data)
+        with failing_to_write(self.out / LAST), replacing(self.out / LAST) as path:
+            path.write_bytes(data.getbuffer())
         checkpoints.save(self.averaged(), self.out / "last.safetensors")
+        self._saved = self.step
 
-    def resume(self) -> None:
-        """Takes up the run in last.pth; BadInput if there is none or it is another network's."""
-        path = self.out / "last.pth"
+    def resume(self, *, its_rate: bool = False) -> None:
+        """Takes up the run in last.pth, with its learning rate if wanted; BadInput if there is none
+        or it is another network's."""
+        path = self.out / LAST
         if not path.is_file():
             raise BadInput(f"{path} does not exist: there is nothing to resume")
         try:
@@ -224,7 +259,10 @@ class Run:
                 optimizer.load_state_dict(its)
         except (RuntimeError, KeyError, ValueError, EOFError) as error:
             raise BadInput(f"{path} is not a run of this network") from error
-        self.step, self.best = state["step"], state["best"]
+        self.step = self._saved = state["step"]
+        self.best = state["best"]
+        if its_rate:
+            self.schedule = replace(self.schedule, lr=state.get("lr", self.schedule.lr))
 
 
 def _floats(network: nn.Module) -> list[Tensor]:
@@ -244,14 +282,3 @@ def join_processes(device: str | None = None) -> torch.device:
         return torch.empty(0, device=kind).device
     except (RuntimeError, AssertionError) as error:  # of a build without CUDA
         raise BadInput(f"device {kind} is not here: choose cpu") from error
-
-
-def log_to(path: Path) -> Report:
-    """A report that adds a JSON line to a file."""
-
-    def report(step: int, figures: dict[str, float]) -> None:
-        line = {"step": step, **{key: round(value, 6) for key, value in figures.items()}}
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    return report

@@ -11,12 +11,12 @@ Group = dict[str, Any]
 
 
 class Settings(Protocol):
-    """The part of a `Recipe` that optimizers read."""
+    """The part of a `TrainConfig` that optimizers read."""
 
     @property
     def optimizer(self) -> str: ...
     @property
-    def lr(self) -> float: ...
+    def rate(self) -> float: ...
     @property
     def trunk_lr(self) -> float: ...
     @property
@@ -42,9 +42,9 @@ def optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.Optim
     others = [_group(kind, values, settings) for kind, values in groups.items() if not kind[0]]
     made: list[torch.optim.Optimizer] = []
     if matrices:
-        made.append(PointwiseMuon(matrices, settings.lr))
+        made.append(PointwiseMuon(matrices, settings.rate))
     if others:
-        made.append(torch.optim.AdamW(others, lr=settings.lr, fused=True))
+        made.append(torch.optim.AdamW(others, lr=settings.rate, fused=True))
     return made
 
 

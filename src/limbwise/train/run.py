@@ -2,32 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..atomic import write_json
 from ..backends.base import Runtime, has, is_checkpoint
 from ..data.annotations import Labels
 from ..data.coco import read
 from ..data.coco_file import CocoFile, Labelled, read_coco
-from ..errors import BadInput
+from ..errors import BadInput, nearest
 from ..estimator import load as load_model
 from ..evaluation.boxes import evaluate_boxes
 from ..evaluation.evaluate import evaluate, layout_of
 from ..models.catalogue import CATALOGUE
-from ..networks.checkpoint import Checkpoint, build, kind_of, load
+from ..networks.checkpoint import NETWORKS, Checkpoint, build, kind_of, load
 from ..networks.lightweight_openpose import LightweightOpenPose, load_mobilenet
 from ..networks.limbwise import LimbwiseNetwork, load_imagenet
 from ..networks.lite_hrnet import LiteHRNet
 from ..networks.person import PersonNetwork
 from ..networks.picture_model import PictureModel
 from ..skeleton import BODY, COCO, Skeleton
-from .batches.augmentation import Augment
+from .batch_memory import check_batch
 from .batches.loader import feed, worth_a_look
 from .batches.prior_poses import read_found
-from .loop import Look, Recipe, Report, Run, Validate, join_processes
+from .config import TrainConfig
+from .loop import Look, Report, Run, Sampler, Validate, join_processes
 
 Paths = Sequence[str | Path]
 
@@ -71,62 +74,85 @@ class Data:
         return replace(self, annotations=self.files, val_annotations=held)
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run with all that it needs; `run.step` is 0, or where it was taken up."""
+
+    run: Run
+    batches: Sampler
+    validate: Validate | None
+
+    def train(self, report: Report, look: Look | None = None) -> Checkpoint:
+        """Trains to the end; the averaged network. All settings come to lie in config.json."""
+        if self.run.rank == 0:
+            config = replace(self.run.config, lr=self.run.schedule.lr)
+            write_json(self.run.out / "config.json", config.plain())
+        self.run.train(self.batches, self.validate, report, look)
+        return self.run.averaged()
+
+
 def train(
     data: Data,
     out: str | Path,
     report: Report,
+    config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     *,
-    network: str = "limbwise",
-    init: str | None = None,
-    resume: bool = False,
-    epochs: float = 30.0,
-    size: int | None = None,
-    long_side: int = 640,
-    workers: int | None = None,
-    room: int | None = None,
-    device: str | None = None,
-    settings: Augment = Augment(),  # noqa: B008 - frozen
-    options: dict[str, Any] | None = None,
     look: Look | None = None,
-    teacher: str | Path | None = None,
-    found: str | Path | None = None,
-    **recipe: Any,
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
-    `init` as in `begin`, `room` as in `feed`; crops are `size` pixels square (of one person, three
-    quarters as wide; None: as usual for the network); `options` go to its constructor, `recipe` to
-    `Recipe`; a `teacher` is any model file with these keypoints, `found` are COCO results of a
-    first look, for a network of the second (first_look.py). BadInput if files are missing or do not
-    fit together.
+    Args:
+        data: what is trained on and measured on.
+        out: a folder.
+        report: hears of every step.
+        config: all settings, of which each says in config.py what it does.
+        look: is shown the averaged network whenever it is saved.
+
+    Raises:
+        BadInput: files are missing or do not fit together.
     """
-    here = join_processes(device)
-    torch.manual_seed(recipe.get("seed", 0))
+    return prepare(data, out, config).train(report, look)
+
+
+def prepare(data: Data, out: str | Path, config: TrainConfig) -> Prepared:
+    """Reads the labels, makes the network, takes the run up if it is to; errors as in `train`."""
+    here = join_processes(config.device)
+    torch.manual_seed(config.seed)
     data = data.parsed()
-    labels = _without(read_all(data, network), data)
+    labels = _without(read_all(data, config.network), data)
     names = [file.having([], []) for file in data.files]  # the rest of them is in the labels
     data = replace(data, annotations=names)
     if not len(labels):
         raise BadInput("every picture is one to validate on: nothing is left to train on")
-    made = begin(network, init, labels.skeleton, size, options or {})
-    batch_size = recipe.setdefault("batch_size", Recipe.batch_size)
+    made = begin(config.network, config.init, labels.skeleton, config.size, _options(config))
     validate = _validate(data, made, here)
-    told = _told(labels, made, data, found) if found else None
-    pictures = batch_size * recipe.get("accumulate", Recipe.accumulate)
+    told = _told(labels, made, data, config.found) if config.found else None
     epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
-    steps = recipe.pop("steps", None) or max(round(epochs * epoch / pictures), 1)
-    warmup = min(recipe.pop("warmup", Recipe.warmup), steps // 10)
-    run = Run(made, Recipe(steps, warmup=warmup, **recipe), Path(out), here)
-    if resume:
-        run.resume()
+    finished = bool(made.training.get("finished"))
+    run = Run(made, config.settled(epoch, finished), Path(out), here)
+    check_batch(made, config, here)
+    if config.resume:  # at the rate that where it once began asked for
+        run.resume(its_rate=config.lr is None)
     Path(out).mkdir(parents=True, exist_ok=True)
     batches = feed(
-        labels, made, made.description.height, here, seed=run.recipe.seed, settings=settings,
-        long_side=long_side, workers=workers, room=room, teacher=_teacher(teacher, here),
-        found=told,
+        labels, made, made.description.height, here, seed=config.seed, settings=config.augment,
+        long_side=config.long_side, workers=config.workers,
+        room=None if config.room is None else round(config.room * 1e9),
+        teacher=_teacher(config.teacher, here), found=told,
     )  # fmt: skip
-    run.train(batches, validate, report, look)
-    return run.averaged()
+    return Prepared(run, batches, validate)
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """Keywords of the network's constructor."""
+    options = dict(config.options)
+    if config.stages is not None:
+        options["refinement_stages"] = config.stages
+    if config.boxes:
+        if config.network != "limbwise":
+            raise BadInput(f"--boxes goes with --network limbwise, not with {config.network}")
+        options["boxes"] = True
+    return options
 
 
 def _told(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> Any:
@@ -156,8 +182,10 @@ def begin(
     """A network to train; `init` is None (fresh), "imagenet" (limbwise's trunk), "mobilenet:FILE"
     (the ancestor's trunk), "bundled" or a checkpoint.
 
-    A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers.
+    A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers;
+    `training["finished"]` tells whether it gave all.
     """
+    _check_options(network, options)
     if init and init != "imagenet" and not init.startswith("mobilenet:"):
         path = _bundled(network) if init == "bundled" else Path(init)
         return _from_checkpoint(load(path), network, skeleton, size, options)
@@ -173,6 +201,15 @@ def begin(
             raise BadInput("only lightweight-openpose starts from MobileNet")
         load_mobilenet(made.network, init.removeprefix("mobilenet:"))
     return made
+
+
+def _check_options(network: str, options: dict[str, Any]) -> None:
+    """BadInput for a keyword that no constructor of this kind of network has."""
+    kind_of(network)
+    known = list(signature(NETWORKS[network]).parameters)
+    for name in options:
+        if name not in known:
+            raise BadInput(f"the network {network} has no {name}: {nearest(name, known)}")
 
 
 def _bundled(network: str) -> Path:
@@ -199,6 +236,7 @@ def _from_checkpoint(
     own, weights = made.network.state_dict(), old.network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     made.network.load_state_dict(own | fitting)
+    made = replace(made, training={"finished": len(fitting) == len(own)})
     if isinstance(made.network, LiteHRNet) and isinstance(old.network, LiteHRNet):
         _copy_keypoints(old.network.last, made.network.last, its.keypoints, skeleton.keypoints)
     return made

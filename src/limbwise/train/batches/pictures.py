@@ -1,8 +1,9 @@
 """The pictures of a data set, decoded by threads, all in one tensor that a GPU can hold."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,7 +92,7 @@ def load_pictures(
         return None
 
     scales = sizes[:, 0, ::-1] / labels.sizes[:, ::-1]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with _threads(workers) as pool:
         loading = [pool.submit(load, n) for n in range(len(labels))]
         faults = tuple(fault for job in progress(loading) if (fault := job.result()))
     return Pictures(
@@ -115,9 +116,19 @@ def unreadable(
             return Fault(labels.ids[n], None, str(error))
         return None
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with _threads(workers) as pool:
         jobs = [pool.submit(fault, n) for n in range(len(labels))]
         return tuple(found for job in progress(jobs) if (found := job.result()))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that leave at once what they have not begun, if somebody interrupts."""
+    pool = ThreadPoolExecutor(count or os.cpu_count())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _stored_sizes(sizes: Ints, long_side: int, levels: int) -> Ints:
