@@ -33,6 +33,7 @@ def flags() -> argparse.Namespace:
     add("--val-after", type=int, default=5000, help="steps")
     add("--epochs", type=float, default=280)
     add("--size", type=int, default=368, help="side of the crops in pixels")
+    add("--category", help="name or id, of several with keypoints")
     return parser.parse_args()
 
 
@@ -58,7 +59,7 @@ def main() -> int:
         "batch-size": given.batch_size, "accumulate": given.batches_per_iter, "lr": given.base_lr,
         "workers": given.num_workers or 1, "log-every": given.log_after, "size": given.size,
         "save-every": given.checkpoint_after, "validate-every": given.val_after,
-        "epochs": given.epochs,
+        "epochs": given.epochs, "category": given.category,
     }  # fmt: skip
     args = ["train", given.prepared_train_labels, given.train_images_folder]
     for name, value in options.items():

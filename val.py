@@ -15,10 +15,12 @@ def main() -> int:
     parser.add_argument("--output-name", default="detections.json", help="COCO results")
     parser.add_argument("--multiscale", action="store_true", help="average over four scales")
     parser.add_argument("--visualize", action="store_true", help="show the drawn pictures as well")
+    parser.add_argument("--category", help="name or id, of several with keypoints")
     flags = parser.parse_args()
     model = ["--model", flags.checkpoint_path]
     scales = ["--scales", "0.5,1,1.5,2"] if flags.multiscale else []
     output = ["--detections", flags.output_name]
+    output += [] if flags.category is None else ["--category", flags.category]
     names = {"--model": "--checkpoint-path", "--detections": "--output-name"}
     code = door(["eval", flags.labels, flags.images_folder, *model, *scales, *output], names)
     if code or not flags.visualize:

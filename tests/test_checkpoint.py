@@ -1,10 +1,16 @@
 """A file of weights rebuilds the network that wrote it."""
 
+import json
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.errors import BadInput
@@ -107,3 +113,45 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(content: bytes, tmp_path: 
 def test_an_unknown_network_is_refused() -> None:
     with pytest.raises(BadInput, match="choose one of limbwise, limbwise-person, lite-hrnet, "):
         build("resnet", BODY)
+
+
+def rewritten(path: Path, change) -> None:
+    """The file with its header changed, its weights as they are."""
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["limbwise"])
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(header)
+    save_file(state, path, {"limbwise": json.dumps(header)})
+
+
+def changed(part: str, name: str, value) -> Callable[[dict], None]:
+    return lambda header: header[part].update({name: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [changed("options", name, value) for name in ("blocks", "channels", "keypoints", "width")
+     for value in (10**9, 10**30, 1e30, math.nan, math.inf, -1, "0x20", None, [1] * 9999, {}, 5)]
+    + [changed("description", name, value) for name in ("stride", "multiple", "height", "offset")
+       for value in (10**30, 1e30, math.nan, -(10**9), "0x20", [], True)]
+    + [changed("description", "skeleton", value) for value in (
+        None, [], {}, {"keypoints": "ab", "limbs": [], "sigmas": [1e30, 1]},
+        {"keypoints": [[1]], "limbs": [], "sigmas": [0.1]}, BODY.to_dict())]
+    + [changed("description", "decoding", value) for value in (
+        [], {"weak": math.nan}, {"samples": 10**9}, {"samples": 0}, {"length_cost": "1"})]
+    + [changed("description", "crop", value) for value in ([10**6, 10**6], [1], "ab", 7)]
+    + [changed("description", "name", value) for value in (None, [], "resnet", 7)]
+    + [lambda header: header.clear(), lambda header: header.update(training=7),
+       lambda header: header.update(options=[])],
+)  # fmt: skip
+def test_a_header_of_another_network_is_one_line_at_once(change, tmp_path: Path) -> None:
+    """Without the memory of 10^9 channels, or the hours of as many blocks."""
+    path = tmp_path / "a.safetensors"
+    save(build("limbwise", SQUARE, channels=16, blocks=1, width=0.25), path)
+    rewritten(path, change)
+    began = time.process_time()
+    with pytest.raises(BadInput) as caught:
+        load(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 500
+    assert time.process_time() - began < 5

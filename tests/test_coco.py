@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from conftest import SHARED, VAL, needs_val
 from limbwise.data import coco
 from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece, split
+from limbwise.data.coco_file import read_coco
+from limbwise.data.prepare import prepare
 from limbwise.errors import BadInput
 from limbwise.skeleton import BODY, COCO, Skeleton
 from limbwise.train.batches.pictures import load_pictures, memory, unreadable
@@ -435,3 +437,79 @@ def test_the_training_pack_is_what_its_readme_says() -> None:
     assert (len(labels), len(labels.keypoints), len(labels.regions)) == (7042, 14215, 1683)
     assert not labels.faults
     assert (labels.state == UNSURE).any()
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        {"counts": [10**12, 5], "size": list(SIZE)},
+        {"counts": [-5, 2405], "size": list(SIZE)},
+        {"counts": [5, 5], "size": list(SIZE)},  # of which the rest of a mask would be left over
+        {"counts": [2399.5, 0.5], "size": list(SIZE)},
+        {"counts": "1" * 99, "size": list(SIZE)},
+        {"counts": [2400], "size": [10**9, 10**9]},
+        {"counts": None},
+        [[1e9, 0, 0, 1e9, 5, 5]],
+        [[float("nan")] * 6],
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [[[1, 2]] * 3],
+        [["a"] * 6],
+        [10**5000],
+        "text",
+        7,
+        True,
+    ],
+    ids=lambda outline: str(outline)[:40] if outline != [10**5000] else "endless",
+)
+def test_no_outline_takes_time_or_memory_or_makes_up_a_mask(data: Data, outline: Any) -> None:
+    """What pycocotools would believe does not reach it: the box counts."""
+    entry = somebody(1, 1, iscrowd=1, bbox=[0, 0, 60, 40])
+    file = data.read([entry, somebody(2, 1)]) and read_coco(data.folder / "labels.json")
+    file = file.having(file.images, [entry | {"segmentation": outline}])
+    labels = coco.read(file, data.folder)
+    assert labels.regions.tolist() == [[-0.5, -0.5, 59.5, 39.5]]
+    assert "segmentation" in labels.faults[0].text
+
+
+@pytest.mark.parametrize(
+    "size",
+    [{"width": 10**30}, {"width": 1e30}, {"height": "40"}, {"height": True}, {"width": 10**8}],
+)
+def test_a_picture_has_a_size_that_pictures_can_have(data: Data, size: dict[str, Any]) -> None:
+    labels = data.read([somebody(1, 1)], [image(1), image(2, **size)])
+    assert [fault.text for fault in labels.faults] == ["2.png has no height or width of a picture"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_value_anywhere_is_a_fault_or_one_line(tmp_path_factory, draws) -> None:
+    odd = st.sampled_from([
+        None, "", "x", "\ud800", "\0", [], {}, [[1]], {"a": []}, True, -1, 0.5, 1e30, -1e300,
+        float("nan"), float("inf"), 2**70, 10**400, "a" * 5000,
+    ])  # fmt: skip
+    content: Any = {"images": [image(1), image(2)], "categories": [PERSON],
+                    "annotations": [somebody(1, 1), somebody(2, 2, iscrowd=1)]}  # fmt: skip
+    content = json.loads(json.dumps(content))
+    inside = content[draws.draw(st.sampled_from(list(content)))]
+    while True:
+        keys = list(inside) if isinstance(inside, dict) else list(range(len(inside)))
+        key = draws.draw(st.sampled_from(keys))
+        if not (isinstance(inside[key], dict | list) and inside[key] and draws.draw(st.booleans())):
+            break
+        inside = inside[key]
+    inside[key] = draws.draw(odd)
+    folder = Data(tmp_path_factory.mktemp("odd")).folder
+    (folder / "labels.json").write_text(json.dumps(content))
+    for use in (
+        lambda: coco.read(folder / "labels.json", folder),
+        lambda: read_coco(folder / "labels.json").people,
+        lambda: prepare(folder / "labels.json", folder / "out.json"),
+    ):
+        told = ""
+        try:
+            use()
+        except BadInput as error:
+            told = str(error)
+        assert len(told.splitlines()) <= 1
+        assert len(told) < 1000

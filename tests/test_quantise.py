@@ -15,6 +15,7 @@ from limbwise.cli.app import exit_code
 from limbwise.errors import BadInput
 from limbwise.estimator import load
 from limbwise.evaluation.boxes import coco_box, in_picture
+from limbwise.export import int8 as quantising
 from limbwise.export.int8 import CONVOLUTIONS, _boxes_measured, _lost, layer_errors, quantise
 from limbwise.geometry import fit
 from limbwise.models.catalogue import CATALOGUE, SAMPLE
@@ -22,6 +23,7 @@ from limbwise.networks.checkpoint import save
 from limbwise.networks.lightweight_openpose import LightweightOpenPose
 from limbwise.networks.picture_model import to_onnx
 from limbwise.refine import box_crops, crops
+from limbwise.skeleton import COCO
 from limbwise.sources.image import read_picture
 from limbwise.train.run import TRAINED, begin
 from test_detector import small
@@ -138,6 +140,25 @@ def test_rounding_hurts_most_where_one_channel_is_far_larger(checkpoint, tmp_pat
     convolutions = [m for m in LightweightOpenPose().modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(errors) == len(convolutions)
     assert all(0 <= error <= 1 for error in errors.values())
+
+
+def test_labels_on_which_the_float_network_finds_nobody_let_nothing_pass(
+    checkpoint, photos, tmp_path, monkeypatch
+) -> None:
+    """AP 0.0 before and after is no loss, but no measurement either."""
+    labels = {
+        "images": [{"id": 1, "file_name": "1.png"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "keypoints": [5, 5, 2] * 17}
+        ],
+        "categories": [{"id": 3, "name": "person", "keypoints": list(COCO.keypoints)}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    monkeypatch.setattr(quantising, "_write", lambda plain, inputs, path: path.write_bytes(plain))
+    out = tmp_path / "a.onnx"
+    with pytest.raises(BadInput, match=r"has AP 0.00 on .*labels.json, so that nothing"):
+        quantise(checkpoint, out, photos, tmp_path / "labels.json", height=64, limit=1)
+    assert not out.exists()
 
 
 def test_bad_input_is_one_line(checkpoint, photos, tmp_path, capsys) -> None:

@@ -108,14 +108,15 @@ def labels(random: Random, folder: Path) -> Case:
 OPTIONS = {
     "run": ("--size", "--threads", "--max-people", "--min-score", "--fps", "--patience", "--format",
             "--precision", "--runtime", "--model", "--save", "--json", "--what"),
-    "eval": ("--size", "--threads", "--limit", "--scales", "--precision", "--metrics", "--model"),
+    "eval": ("--size", "--threads", "--limit", "--scales", "--precision", "--metrics", "--model",
+             "--category"),
     "bench": ("--size", "--threads", "--batch", "--processes", "--image", "--json", "--plot"),
     "export": ("--size", "--limit", "--max-drop", "--calibration"),
     "serve": ("--port", "--max-mb", "--queue", "--min-score", "--what"),
-    "train": ("--epochs", "--what", "--size", "--decay"),
+    "train": ("--epochs", "--what", "--size", "--decay", "--batch-size", "--augment"),
 }  # fmt: skip
 # What starts something long or listens for ever, when it happens to be valid.
-VALID = {"--threads": {"+5", "1_0", "1,2", "9" * 40}, "--fps": {"+5", "1e30", "1_0"}}
+VALID = {"--threads": {"+5", "1_0", "1,2"}, "--fps": {"+5", "1_0"}}
 
 
 def options(random: Random, folder: Path) -> Case:
@@ -123,7 +124,7 @@ def options(random: Random, folder: Path) -> Case:
     option = random.choice(OPTIONS[verb])
     value = random.choice([v for v in of.NUMBERS if v not in VALID.get(option, ())])
     if verb in ("serve", "train", "bench"):  # only what cannot be meant: else it would run on
-        value = random.choice(["ten", "0x20", "1.5.2", "None"])
+        value = random.choice(["ten", "0x20", "1.5.2", "None", "inf", "nan", "1e30", "9" * 40])
         value = "nothing/there/a.json" if option in ("--json", "--plot", "--image") else value
     small_picture(folder)
     (folder / "labels.json").write_text(json.dumps(of.labels(random, "me.jpg")))

@@ -14,6 +14,7 @@ import typer
 
 from .. import __version__
 from ..atomic import check_writable, is_stdout, write_json
+from ..checks import shown
 from ..errors import BadInput
 from ..estimator import MIN_SCORE, Estimator, load, load_pair
 from ..interrupts import let_end, listen
@@ -28,6 +29,8 @@ from ..track import Tracker
 from .bench import bench, models
 from .environment import prepare
 from .options import (
+    LARGEST_INPUT,
+    MANY,
     PLACE,
     CategoryOption,
     FormatOption,
@@ -114,6 +117,7 @@ def run(
         typer.Option(
             "--fps",
             min=0.1,
+            max=1000,
             callback=finite,
             help="The best model and --size that keep this rate here; measured, and held.",
         ),
@@ -126,6 +130,7 @@ def run(
         typer.Option(
             "--patience",
             min=0.0,
+            max=1e6,
             callback=finite,
             help="Seconds that a silent pipe is waited for and a broken stream is tried again.",
         ),
@@ -231,7 +236,9 @@ def evaluate(
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Write AP, AR, ... as JSON.", **PLACE)
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="First N pictures.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, max=MANY, help="First N pictures.")
+    ] = None,
     boxes: Annotated[
         bool, typer.Option("--boxes", help="AP of people's boxes, and recall, instead.")
     ] = False,
@@ -256,6 +263,11 @@ def evaluate(
         return progress(entries, len(entries), "pictures")
 
     height = size or (None if looks[0].description.boxes else 368)
+    largest = max(factors) * (height or looks[0].description.height)
+    if largest > LARGEST_INPUT:
+        raise BadInput(
+            f"--scales {shown(scales)} gives {largest:.0f} rows, more than {LARGEST_INPUT}"
+        )
     how: dict[str, Any] = {
         "person": looks[1], "height": height, "limit": limit, "progress": bar, "category": category
     }  # fmt: skip

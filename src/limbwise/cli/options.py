@@ -16,6 +16,10 @@ from ..models.catalogue import MODELS
 from ..places import with_weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+# Every number has its limits: beyond them are gigabytes, hours, or a library's own traceback.
+LARGEST_INPUT = 4096  # pixels of the height
+MANY_THREADS = 1024
+MANY = 10**9  # of whatever is only counted
 
 
 class RuntimeName(StrEnum):
@@ -79,7 +83,9 @@ RefineOption = Annotated[
 RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
 SizeOption = Annotated[
     int | None,
-    typer.Option("--size", min=32, max=4096, help="Input height in pixels; more sees smaller."),
+    typer.Option(
+        "--size", min=32, max=LARGEST_INPUT, help="Input height in pixels; more sees smaller."
+    ),
 ]
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="fast is what this CPU does best.")

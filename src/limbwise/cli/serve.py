@@ -15,7 +15,9 @@ import typer
 
 from ..errors import BadInput
 from ..estimator import MIN_SCORE, load
+from ..sources.image import MAX_PIXELS
 from .options import (
+    MinScoreOption,
     ModelOption,
     PersonOption,
     Precision,
@@ -25,6 +27,7 @@ from .options import (
     RuntimeOption,
     SizeOption,
     ThreadsOption,
+    finite,
     person_wanted,
 )
 from .terminal import failing_in_one_line, stderr
@@ -43,12 +46,10 @@ def serve(
     precision: PrecisionOption = Precision.fast,
     size: SizeOption = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Networks side by side; they share the cores.")
+        int, typer.Option(min=1, max=256, help="Networks side by side; they share the cores.")
     ] = 1,
     threads: ThreadsOption = None,
-    min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out people below it (0 to 1).")
-    ] = MIN_SCORE,
+    min_score: MinScoreOption = MIN_SCORE,
     token: Annotated[
         str | None,
         typer.Option(envvar="LIMBWISE_TOKEN", help="Only for those who know it.", show_envvar=True),
@@ -60,10 +61,16 @@ def serve(
     public: Annotated[
         bool, typer.Option("--public", help="Listen to other machines without a token.")
     ] = False,
-    max_mb: Annotated[float, typer.Option(min=0.01, help="Size of a picture in MB.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(min=0.01)] = 40,
-    max_streams: Annotated[int, typer.Option(min=0, help="Live streams at once.")] = 8,
-    queue: Annotated[int, typer.Option(min=0, help="Pictures that may wait; then 503.")] = 8,
+    max_mb: Annotated[
+        float, typer.Option(min=0.01, max=1000, callback=finite, help="Size of a picture in MB.")
+    ] = 20,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.01, max=MAX_PIXELS / 1e6, callback=finite)
+    ] = 40,
+    max_streams: Annotated[int, typer.Option(min=0, max=10_000, help="Live streams at once.")] = 8,
+    queue: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Pictures that may wait; then 503.")
+    ] = 8,
 ) -> None:
     """A page in the browser and an HTTP interface, on this machine unless --host says otherwise."""
     _need_serve()

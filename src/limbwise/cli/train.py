@@ -16,7 +16,7 @@ from ..errors import BadInput, nearest
 from ..estimator import load_pair
 from ..places import check_places
 from ..train.config import Augment, TrainConfig, kinds
-from .options import PLACE, CategoryOption, SizeOption, finite, model_files, with_fields_of
+from .options import MANY, PLACE, CategoryOption, SizeOption, finite, model_files, with_fields_of
 from .terminal import counting, failing_in_one_line, progress, stderr
 
 # Into --out
@@ -150,7 +150,7 @@ def check_data(
     page: Annotated[Path, typer.Option(help="Pictures with drawn labels.", **PLACE)] = Path(
         "check-data.html"
     ),
-    shown: Annotated[int, typer.Option(min=0, help="Pictures on the page.")] = 24,
+    shown: Annotated[int, typer.Option(min=0, max=10_000, help="Pictures on the page.")] = 24,
     category: CategoryOption = None,
 ) -> None:
     """Count what is labelled, name what is wrong, and draw labels and targets on a page."""
@@ -201,10 +201,16 @@ def export(
     max_drop: Annotated[
         float,
         typer.Option(
-            "--max-drop", callback=finite, help="What int8 may cost, in per cent of AP or OKS."
+            "--max-drop",
+            min=-1000,
+            max=1000,
+            callback=finite,
+            help="What int8 may cost, in per cent of AP or OKS.",
         ),
     ] = 0.5,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Pictures for --int8.")] = 300,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MANY, help="Pictures for --int8.")
+    ] = 300,
     category: CategoryOption = None,
 ) -> None:
     """Write CHECKPOINT as a model file that runs without PyTorch."""

@@ -216,6 +216,9 @@ def _built_like(
     for part in ("stride", "boxes", "skeleton"):
         if getattr(description, part) != getattr(its.description, part):
             raise ValueError(f"the network has another {part} than the file says")
+    for part in its.traits.finds:
+        if (count := getattr(its.traits, part)) != len(getattr(description.skeleton, part)):
+            raise ValueError(f"the network finds {count} {part}, its skeleton has others")
     if (description.crop is None) != (its.description.crop is None):
         raise ValueError("the network is not for the pictures that the file says")
     return build(description.name, description.skeleton, **options)
