@@ -2,11 +2,14 @@
 # make test                             everything CI checks: format, lint, types, tests
 # make fuzz                             all of the bad and odd input of which make test draws a sample
 # make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
+# make test-lowest                      the tests with the lowest versions that pyproject.toml allows
+# make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # Pinned, since the newest build may bring gigabytes of GPU libraries.
 TORCH ?= torch==2.13.0
 SAMPLE := src/limbwise/models/sample.jpg
@@ -15,7 +18,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fuzz fuzz-server test-browser format clean
+.PHONY: demo test fuzz fuzz-server test-lowest mutants test-browser format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -31,6 +34,20 @@ test: $(VENV)/dev
 
 fuzz: $(VENV)/dev
 	LIMBWISE_FUZZ=all $(BIN)/pytest -n 2 tests/fuzz
+
+# Old versions warn of what newer ones beside them have deprecated; elsewhere a warning is an error.
+test-lowest: $(LOWEST)/dev
+	$(LOWEST)/bin/pytest -n 2 -W default
+
+$(LOWEST)/dev: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet "$(TORCH)" uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
+		-e ".[dev]" "$(TORCH)"
+	@touch $@
+
+mutants: $(VENV)/dev
+	nice $(BIN)/python scripts/mutants.py $(MODULES)
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -59,4 +76,4 @@ $(VENV)/dev: pyproject.toml
 	@touch $@ $(VENV)/base
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(LOWEST) out

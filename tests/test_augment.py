@@ -508,3 +508,14 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
     assert small.keypoints[0, 0].tolist() == pytest.approx(middle, abs=0.1)
     assert small.spread == pytest.approx(samples.spread / 3)
     assert small.regions[0].tolist() == pytest.approx([33, 33, 200 / 3 - 1 / 3, 200 / 3 - 1 / 3])
+
+
+def test_a_colour_turned_grey_is_as_bright_as_it_looks() -> None:
+    """ITU-R BT.601: a channel counts 0.114 (blue), 0.587 (green), 0.299 (red) of the light."""
+    for channel, light in enumerate((0.114, 0.587, 0.299)):
+        image = np.zeros((128, 160, 3), np.uint8)
+        image[..., channel] = 200
+        batch = made(world((image, [], [])), **STILL | {"grey": 1.0})
+        inner = batch.images[0, :, 40:90, 50:110].float()
+        assert float(inner.min()) == float(inner.max())
+        assert float(inner.mean()) == pytest.approx(200 * light, abs=0.6)

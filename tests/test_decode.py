@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from conftest import drawn, person, standing
 from limbwise.decode import DecodeOptions, Limbs, decode, join
 from limbwise.network_output import Fields
-from limbwise.peaks import find_peaks
+from limbwise.peaks import Peaks, find_peaks, tops
 from limbwise.pose import Pose
-from limbwise.skeleton import BODY
+from limbwise.skeleton import BODY, Skeleton
 
 WIDTH, HEIGHT = 656, 368
 CELLS = HEIGHT // 8, WIDTH // 8
@@ -190,3 +190,161 @@ def test_ten_people_take_less_than_three_milliseconds() -> None:
         decode(fields, BODY)
         taken.append(time.perf_counter() - began)
     assert min(taken) < 0.003
+
+
+# Limbs of two keypoints in a field that is the same everywhere, so that every figure is known.
+
+LINE = Skeleton(("a", "b"), (("a", "b"),), (0.1, 0.1))
+
+
+def gaussian(size: tuple[int, int], x: float, y: float, height: float = 1.0) -> np.ndarray:
+    """(h, w) of a sigma of 7/8 cells."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    away = (columns - x) ** 2 + (rows - y) ** 2
+    return (height * np.exp(-away / (2 * 0.875**2))).astype(np.float32)
+
+
+def even(
+    strength: float, length: int, size: tuple[int, int] = (40, 60), heights: tuple = (1.0, 1.0)
+) -> Fields:
+    """A keypoint at the cell (8, 20), another `length` cells to the right of it."""
+    heatmaps = np.stack(
+        [gaussian(size, 8, 20, heights[0]), gaussian(size, 8 + length, 20, heights[1])]
+    )
+    limbs = np.zeros((1, 2, *size), np.float32)
+    limbs[0, 0] = strength
+    return Fields(heatmaps, limbs)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (40, 90), (80, 60)])
+@pytest.mark.parametrize("length", [8, 32])
+@pytest.mark.parametrize("start", [0.02, 0.1])
+def test_a_limb_needs_so_much_and_more_by_its_length_in_heights_of_the_map(
+    size: tuple[int, int], length: int, start: float
+) -> None:
+    needed = start + 0.4 * length / size[0]
+    for strength, found in ((1.02 * needed, 1), (0.98 * needed, 0)):
+        assert (
+            len(decode(even(strength, length, size), LINE, DecodeOptions(min_alignment=start)))
+            == found
+        )
+    assert (
+        len(
+            decode(
+                even(1.02 * start, length, size),
+                LINE,
+                DecodeOptions(min_alignment=start, length_cost=0),
+            )
+        )
+        == 1
+    )
+
+
+def test_a_limb_that_its_middle_hardly_knows_is_none() -> None:
+    """The glance before the close look: half of what is needed, in the cell in the middle."""
+    needed = 0.02 + 0.4 * 16 / 40
+    for middle, found in ((0.52 * needed, 1), (0.48 * needed, 0)):
+        fields = even(1, 16)
+        fields.limbs[0, 0, 20, 16] = middle
+        assert len(decode(fields, LINE)) == found
+
+
+@pytest.mark.parametrize(("agreeing", "found"), [(9, 1), (8, 1), (7, 0)])
+def test_more_than_four_fifths_of_nine_places_along_a_limb_point_its_way(
+    agreeing: int, found: int
+) -> None:
+    """From end to end; those that do not agree take nothing off."""
+    fields = even(0.9, 32)  # places 4 cells apart
+    fields.limbs[0, 0, :, 8 + 4 * agreeing - 2 :] = -0.9
+    poses = decode(fields, LINE, DecodeOptions(size_weight=0))
+    assert len(poses) == found
+    for pose in poses:
+        assert pose.score == pytest.approx(0.9, abs=1e-3)
+    fields.limbs[0] = fields.limbs[0, ::-1].copy()  # up, not along
+    assert decode(fields, LINE) == []
+
+
+@pytest.mark.parametrize("heights", [(0.05, 1.0), (1.0, 0.05)])
+def test_a_person_begins_with_a_limb_whose_ends_are_both_sure(heights: tuple[float, float]) -> None:
+    assert decode(even(1, 10, heights=heights), LINE) == []
+    assert len(decode(even(1, 10, heights=(0.11, 0.11)), LINE)) == 1
+    (pose,) = decode(even(1, 10, heights=heights), LINE, DecodeOptions(threshold=0.04))
+    assert pose.confidence == pytest.approx(heights, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (80, 60)])
+@pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
+def test_a_score_grows_with_the_persons_size_in_heights_of_the_map(size, weight: float) -> None:
+    for length in (10, 30):
+        (pose,) = decode(even(0.8, length, size), LINE, DecodeOptions(size_weight=weight))
+        assert pose.score == pytest.approx(0.8 * (length / size[0]) ** weight, abs=0.002)
+
+
+def test_a_score_is_the_limbs_mean_times_the_root_of_the_share_there_is() -> None:
+    whole = standing(200, 250, 100)
+    xy = whole.xy.copy()
+    xy[8:14] = np.nan  # the legs
+    fields = drawn([person(BODY, xy)], CELLS)
+    there = ~np.isnan(xy[:, 0])
+    limbs = sum(there[a] and there[b] for a, b in BODY.pairs)
+    plain = DecodeOptions(size_weight=0)
+    halves = [decode(Fields(fields.heatmaps, fields.limbs * f), BODY, plain)[0].score
+              for f in (1, 0.5)]  # fmt: skip
+    assert halves[1] == pytest.approx(halves[0] / 2)
+    assert 0.9 < halves[0] / np.sqrt(limbs / len(BODY.limbs)) <= 1
+    assert len(decode(fields, BODY)) == 1
+
+
+# Who belongs to whom.
+
+
+def joined(*limbs: tuple[int, int, float], kinds: tuple[int, ...], strong: bool = True) -> list:
+    """People from pairs (start, end, score) of peaks of these kinds, as (peaks, limbs, score)."""
+    peaks = Peaks(np.array(kinds), np.zeros((len(kinds), 2), np.float32), np.ones(len(kinds)))
+    start, end, score = (np.array(side) for side in zip(*limbs, strict=True))
+    people = join(Limbs(start, end, score, np.full(len(limbs), strong)), peaks)
+    return [(sorted(one.peaks), one.limbs, pytest.approx(one.score)) for one in people]
+
+
+def test_a_ring_of_limbs_is_one_person_and_all_of_them_count() -> None:
+    ring = ((0, 1, 0.9), (1, 2, 0.8), (0, 2, 0.7))
+    assert joined(*ring, kinds=(0, 1, 2)) == [([0, 1, 2], 3, 2.4)]
+
+
+def test_two_parts_become_one_person_through_a_limb_unless_both_have_a_kind() -> None:
+    parts = ((0, 1, 0.9), (2, 3, 0.8), (1, 2, 0.5))
+    assert joined(*parts, kinds=(0, 1, 2, 3)) == [([0, 1, 2, 3], 3, 2.2)]
+    assert joined(*parts, kinds=(0, 1, 2, 0)) == [([0, 1], 1, 0.9), ([2, 3], 1, 0.8)]
+    more = (*parts, (3, 4, 0.4))  # what grows after a merge belongs to the whole
+    assert joined(*more, kinds=(0, 1, 2, 3, 4)) == [([0, 1, 2, 3, 4], 4, 2.6)]
+    assert joined(*more, kinds=(0, 1, 2, 3, 1)) == [([0, 1, 2, 3], 3, 2.2)]
+
+
+def test_a_peak_joins_once_at_either_end_and_brings_its_score() -> None:
+    for other in ((1, 2, 0.5), (2, 1, 0.5)):
+        assert joined((0, 1, 0.9), other, kinds=(0, 1, 2)) == [([0, 1, 2], 2, 1.4)]
+        assert joined((0, 1, 0.9), other, kinds=(0, 1, 0)) == [([0, 1], 1, 0.9)]
+    assert joined((0, 1, 0.9), kinds=(0, 1), strong=False) == []
+
+
+# Places between cells.
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(-0.4, 13.4), st.floats(-0.4, 9.4)), min_size=6, max_size=6))
+def test_the_top_of_each_of_several_maps_is_found_between_cells_and_at_the_edge(places) -> None:
+    maps = np.stack([gaussian((10, 14), x, y, 0.8) for x, y in places]).reshape(2, 3, 10, 14)
+    xy, height = tops(maps)
+    assert xy.shape == (2, 3, 2)
+    assert np.abs(xy.reshape(-1, 2) - places).max() < 0.05
+    assert np.array_equal(height, maps.max(axis=(2, 3)))
+
+
+def test_between_two_of_a_kind_each_has_its_own_top() -> None:
+    """Three cells apart the maps flow into each other: the slopes of the far sides tell."""
+    for apart in (2.8, 3.0, 3.3):
+        both = np.maximum(gaussian((20, 20), 6.2, 8), gaussian((20, 20), 6.2 + apart, 8))
+        for turned in (both, both.T):
+            peaks = find_peaks(turned[None], 0.1)
+            along = np.sort(peaks.xy[:, 0 if turned is both else 1])
+            assert along == pytest.approx([6.2, 6.2 + apart], abs=0.12)

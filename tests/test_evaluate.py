@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ from PIL import Image
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
 from limbwise.backends.base import Runtime
 from limbwise.backends.openvino import load as openvino
-from limbwise.description import ANCESTOR
+from limbwise.description import ANCESTOR, Description
 from limbwise.errors import BadInput
-from limbwise.evaluation.evaluate import evaluate
+from limbwise.estimator import Estimator
+from limbwise.evaluation.evaluate import as_pose, evaluate
 from limbwise.geometry import fit
 from limbwise.network_output import Fields
-from limbwise.skeleton import BODY, COCO
-from limbwise.tta import mirrored, resampled
+from limbwise.refine import box_view, crop_view
+from limbwise.skeleton import BODY, COCO, Skeleton
+from limbwise.tta import mean, mirrored, resampled
 from test_estimator import perfect
 
 
@@ -167,3 +170,179 @@ def test_the_reference_scores_far_above_chance_on_real_pictures() -> None:
     runtime = openvino(REFERENCE / "human-pose-estimation-0001.onnx", precision="f32")
     found, _ = evaluate(runtime, VAL / "annotations.json", VAL / "images", height=256, limit=25)
     assert found["AP"] > 0.25
+
+
+CROP = 128, 96
+SECOND = Skeleton(COCO.keypoints, (), COCO.sigmas)
+
+
+def seeing_crops(people, views, calls: list, prior: bool) -> Runtime:
+    """A second stage that sees each of the people in a crop of its own, the same of any picture."""
+
+    def run(crops: np.ndarray, *found: np.ndarray) -> tuple[np.ndarray]:
+        calls.append((len(crops), *found))
+        y, x = np.mgrid[:32, :24] * 4 + 1.5
+        maps = []
+        for pose, view in zip(people, views, strict=True):
+            there = view.there(pose.as_skeleton(COCO).xy)
+            maps.append([np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32) for a, b in there])
+        return (np.array(maps, np.float32),)
+
+    its = Description("second", SECOND, 4, 8, CROP[0], crop=CROP, prior=prior)
+    return Runtime(its, "second", run)
+
+
+def assert_exact(detections: list[dict], labels: dict, score: float) -> None:
+    """Each labelled person is found where the labels have each keypoint, to a fifth of a pixel."""
+    assert len(detections) == len(labels["annotations"])
+    for found, entry in zip(detections, labels["annotations"], strict=True):
+        assert found["image_id"] == entry["image_id"]
+        wrong = np.subtract(found["keypoints"], entry["keypoints"]).reshape(-1, 3)[:, :2]
+        assert np.abs(wrong).max() < 0.2
+        assert found["score"] == pytest.approx(score, abs=0.1)
+
+
+def test_labels_say_where_people_are_and_nothing_of_their_keypoints(labelled) -> None:
+    """Else a network that is told prior keypoints had only to repeat them."""
+    folder, people = labelled
+    labels = json.loads((folder / "labels.json").read_text())
+    views = [crop_view(pose.as_skeleton(COCO), CROP) for pose in people]
+    calls: list = []
+    found, detections = evaluate(
+        seeing_crops(people, views, calls, prior=True), folder / "labels.json", folder
+    )
+    assert found["AP"] == 1
+    assert [call[0] for call in calls] == [2, 2]
+    assert not any(told.any() for _, told in calls)
+    assert_exact(detections, labels, 0.9)  # the mean confidence
+
+
+def test_a_second_stage_alone_is_given_the_labelled_boxes(labelled) -> None:
+    """COCO's boxes count from the corner of the first pixel; of those without keypoints none."""
+    folder, people = labelled
+    labels = json.loads((folder / "labels.json").read_text())
+    unseen = labels["annotations"][0] | {
+        "id": 99, "keypoints": [0] * 51, "num_keypoints": 0, "bbox": [0, 0, 400, 300],
+    }  # fmt: skip
+    for entry in labels["annotations"]:
+        entry["bbox"] = [entry["bbox"][0] + 0.5, entry["bbox"][1] + 0.5, *entry["bbox"][2:]]
+    labels["annotations"].append(unseen)
+    (folder / "labels.json").write_text(json.dumps(labels))
+    views = [box_view(np.array(pose.as_skeleton(COCO).box), CROP) for pose in people]
+    calls: list = []
+    second = seeing_crops(people, views, calls, prior=False)
+    _, detections = evaluate(second, folder / "labels.json", folder)
+    assert calls == [(2,), (2,)]
+    labels["annotations"].pop()
+    assert_exact(detections, labels, 0.9)
+    _, mirrored_too = evaluate(second, folder / "labels.json", folder, flip=True)
+    assert len(calls) == 6  # each crop and its mirror image
+    assert_exact(mirrored_too, labels, 0.9)  # who stands straight is their own mirror image
+
+
+def test_a_detector_is_asked_for_everybody_down_to_a_score_of_a_twentieth(labelled) -> None:
+    folder, people = labelled
+    boxes = [[*pose.as_skeleton(COCO).box, sure] for pose, sure in
+             zip(people, (0.051, 0.049), strict=True)]  # fmt: skip
+    seen = []
+
+    def look(images: np.ndarray) -> tuple[np.ndarray]:
+        seen.append(images.shape)
+        return (np.array([boxes], np.float32),)
+
+    first = Runtime(Description("boxes", Skeleton((), (), ()), boxes=True), "first", look)
+    calls: list = []
+    views = [box_view(np.array(box), CROP) for box in boxes]
+    second = seeing_crops(people[:1], views[:1], calls, prior=False)
+    _, detections = evaluate(first, folder / "labels.json", folder, person=second, height=368)
+    assert calls == [(1,), (1,)]
+    assert [each["score"] for each in detections] == pytest.approx([0.05] * 2, abs=0.01)
+    assert seen == [(1, 368, 496, 3)] * 2
+    two = seeing_crops(people, views, calls, prior=False)
+    evaluate(first, folder / "labels.json", folder, person=two, height=368, min_box=0.04)
+    assert calls[2:] == [(2,), (2,)]
+
+
+def test_with_a_second_stage_everybody_found_is_looked_at_again(labelled) -> None:
+    folder, people = labelled
+    calls: list = []
+    labels = json.loads((folder / "labels.json").read_text())
+    # They are found as they are, the larger one first.
+    (one, other) = Estimator(perfect(people))(np.zeros((368, 496, 3), np.uint8))
+    views = [crop_view(pose, CROP) for pose in (one, other)]
+    eyes = replace(perfect(people), description=replace(ANCESTOR, skeleton=BODY))
+    second = seeing_crops(people, views, calls, prior=True)
+    body = replace(second, run=lambda crops, found: (_with_neck(second.run(crops, found)[0]),))
+    body = replace(body, description=replace(body.description, skeleton=replace(BODY, limbs=())))
+    found, detections = evaluate(eyes, folder / "labels.json", folder, person=body)
+    assert [call[0] for call in calls] == [2, 2]
+    assert calls[0][1].any()  # what the first stage found is told
+    assert found["AP"] == 1
+    assert len(detections) == len(labels["annotations"])
+    with pytest.raises(BadInput, match="looks at whole pictures"):
+        evaluate(eyes, folder / "labels.json", folder, person=eyes)
+
+
+def _with_neck(maps: np.ndarray) -> np.ndarray:
+    order = [COCO.index.get(name, 0) for name in BODY.keypoints]
+    return np.ascontiguousarray(maps[:, order])
+
+
+def test_the_ap_of_the_first_pictures_is_theirs_alone(labelled) -> None:
+    """Whoever is on the others is neither missed nor wrong."""
+    folder, people = labelled
+    found, detections = evaluate(perfect(people), folder / "labels.json", folder, limit=1)
+    assert found["AP"] == found["AR"] == 1
+    assert {each["image_id"] for each in detections} == {1}
+    assert 0 <= found["seconds"] < 60
+
+
+def test_the_metrics_are_cocos_by_size_and_by_strictness(labelled) -> None:
+    """A person 40 pixels away from where they are is found by nobody's standards; one a little off
+    by the looser ones. The first is large, the second of medium size by what the labels say."""
+    folder, people = labelled
+    labels = json.loads((folder / "labels.json").read_text())
+    for entry in labels["annotations"]:
+        entry["area"] = 20000 if entry["id"] % 2 else 5000
+    (folder / "labels.json").write_text(json.dumps(labels))
+    off = people[1].moved(lambda xy: xy + 6)
+    found, _ = evaluate(perfect([people[0], off]), folder / "labels.json", folder)
+    assert found["APL"] == 1
+    assert found["APM"] < 0.7
+    assert found["AP75"] < found["AP50"] == 1
+    assert found["APM"] < found["AP"] < found["APL"]
+    assert found["AR"] == pytest.approx((1 + found["APM"]) / 2, abs=0.06)
+
+
+def test_a_person_of_a_results_file_is_one_in_limbwises_pixels() -> None:
+    pose = as_pose([10.5, 20.5, 2, 0, 0, 0, 30.5, 40.5, 0.25], Skeleton(tuple("abc"), (), (1,) * 3))
+    assert pose.xy[[0, 2]].tolist() == [[10, 20], [30, 40]]
+    assert np.isnan(pose.xy[1]).all()
+    assert pose.confidence.tolist() == [1, 0, 0.25]
+    assert pose.score == 1
+    with pytest.raises(ValueError, match="reshape"):
+        as_pose([1, 2], COCO)
+
+
+def test_the_mean_of_fields_is_that_of_each_cell() -> None:
+    one, other = (drawn([standing(250, x, 60)], (46, 62)) for x in (120, 330))
+    both = mean([one, other])
+    assert np.allclose(both.heatmaps, (one.heatmaps + other.heatmaps) / 2)
+    assert np.allclose(both.limbs, (one.limbs + other.limbs) / 2)
+    assert both.stride == 8
+
+
+def test_scales_see_the_picture_at_these_heights_and_flip_its_mirror_image() -> None:
+    seen = []
+
+    def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append((images.shape[1:3], bool(images[0, 0, 0, 0] > 128)))
+        cells = images.shape[1] // 8, images.shape[2] // 8
+        return np.zeros((1, 18, *cells), np.float32), np.zeros((1, 38, *cells), np.float32)
+
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[:, :150] = 255
+    eyes = Runtime(ANCESTOR, "eyes", look)
+    assert Estimator(eyes, height=96, flip=True, scales=(0.5, 1, 2))(picture) == []
+    sizes = [(48, 72), (96, 144), (192, 288)]
+    assert seen == [(size, bright) for size in sizes for bright in (True, False)]

@@ -1,17 +1,19 @@
 """Who comes in: laws over any path, method, encoding, Host and parameter."""
 
 import asyncio
+import base64
 import json
 from urllib.parse import unquote, urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
 from websockets.exceptions import InvalidStatus
 
 from limbwise.errors import BadInput
 from limbwise.server.app import FILES, PLACES, application
-from limbwise.server.guard import hostname
+from limbwise.server.guard import LOOPBACK, Guard, Limits, Place, hostname
 from limbwise.server.query import PICTURE, Flag, Fraction, read
 from serving import encoded, scene, seeing, serving, stream
 
@@ -204,3 +206,157 @@ def test_a_stream_with_a_wrong_parameter_is_refused_before_it_begins(guarded) ->
     with pytest.raises(InvalidStatus) as refused:
         stream(guarded, "?smooth=yes", additional_headers={"Authorization": f"Bearer {TOKEN}"})
     assert refused.value.response.status_code == 400
+
+
+# The guard alone, round an application that takes what it is sent.
+
+
+class Taker:
+    """An ASGI application that reads a whole body when `let` is set."""
+
+    def __init__(self) -> None:
+        self.let, self.lengths, self.kinds = asyncio.Event(), [], []
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.kinds.append(scope["type"])
+        await self.let.wait()
+        length, more = 0, scope["type"] == "http"
+        while more:
+            message = await receive()
+            length, more = length + len(message["body"]), message.get("more_body", False)
+        self.lengths.append(length)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+
+def guard(taker: Taker, places: dict | None = None, **options) -> Guard:
+    known = {("http", "/v1/poses"): Place(), ("http", "/"): Place(public=True)}
+    options = {"limits": Limits(bytes=10, requests=2), **options}
+    return Guard(taker, places=places or known, **options)
+
+
+async def told(guard: Guard, chunks: list[bytes] = [b""], **headers: str):  # noqa: B006
+    """What is answered to a POST of a body in pieces: the status, or what was raised, and the
+    headers."""
+    sent, pieces = [], list(chunks)
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    given = {"host": "localhost", **headers}
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/poses", "query_string": b"",
+        "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in given.items()],
+    }  # fmt: skip
+    try:
+        await guard(scope, receive, send)
+    except HTTPException as error:
+        return error.status_code, error.headers
+    return sent[0]["status"], {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+
+
+def test_a_body_may_be_as_long_as_allowed_and_not_a_byte_longer_however_it_comes() -> None:
+    async def all_of_it() -> None:
+        taker = Taker()
+        taker.let.set()
+        its = guard(taker)
+        assert (await told(its, [b"12345", b"67890"], content_length="10"))[0] == 200
+        assert taker.lengths == [10]
+        status, headers = await told(its, [b"12345", b"678901"])  # no length told
+        assert (status, headers["connection"]) == (413, "close")
+        status, headers = await told(its, content_length="11")
+        assert (status, headers["connection"]) == (413, "close")
+        assert (await told(its, [b"12"], content_length="a lot"))[0] == 200
+        assert taker.lengths == [10, 2]
+
+    asyncio.run(all_of_it())
+
+
+def test_as_many_bodies_are_under_way_as_allowed_and_each_gives_its_place_back() -> None:
+    async def all_of_it() -> None:
+        taker = Taker()
+        its = guard(taker)
+        for _ in range(3):  # places that were lost would be missed the second time
+            taker.let.clear()
+            two = [asyncio.ensure_future(told(its, [b"1"])) for _ in range(2)]
+            await asyncio.sleep(0)
+            status, headers = await told(its, [b"1"])
+            assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
+            taker.let.set()
+            assert [(await each)[0] for each in two] == [200, 200]
+            assert (await told(its, [b"1" * 11]))[0] == 413
+
+    asyncio.run(all_of_it())
+
+
+def test_a_page_is_ours_over_http_and_https_and_any_if_any_is_allowed() -> None:
+    async def all_of_it() -> None:
+        taker = Taker()
+        taker.let.set()
+        for origins, origin, host, status in (
+            ((), "http://localhost:8000", "localhost:8000", 200),
+            ((), "https://localhost", "localhost", 200),
+            ((), "ftp://localhost", "localhost", 403),
+            ((), "localhost", "localhost", 403),
+            ((), "http://localhost:8001", "localhost:8000", 403),
+            (["*"], "https://evil.example", "localhost", 200),
+            (["https://a.example"], "https://a.example", "localhost", 200),
+            (["https://a.example"], "https://a.example", "a.example", 200),  # its Host too
+            (["https://a.example"], "https://b.example", "localhost", 403),
+        ):
+            its = guard(taker, origins=origins)
+            assert (await told(its, origin=origin, host=host))[0] == status, (origin, host)
+        assert (await told(guard(taker), host="a.example"))[0] == 421
+        without = guard(taker, hosts=None)
+        assert (await told(without, host="", origin="http://"))[0] == 403
+
+    asyncio.run(all_of_it())
+
+
+def test_a_token_comes_in_a_header_or_as_a_subprotocol_and_is_asked_for_by_name() -> None:
+    async def all_of_it() -> None:
+        taker = Taker()
+        taker.let.set()
+        its = guard(taker, token="abc?>")
+        word = base64.urlsafe_b64encode(b"abc?>").decode().rstrip("=")
+        for headers, status in (
+            ({"authorization": "Bearer abc?>"}, 200),
+            ({"authorization": "bearer  abc?> "}, 200),
+            ({"authorization": "abc?>"}, 401),
+            ({"sec_websocket_protocol": f"limbwise, bearer.{word}"}, 200),
+            ({"sec_websocket_protocol": f"a-bearer.{word}"}, 401),
+            ({"sec_websocket_protocol": f"bearer.!, bearer.{word}"}, 401),
+            ({"sec_websocket_protocol": word}, 401),
+            ({"authorization": f"Basic {word}", "sec_websocket_protocol": f"bearer.{word}"}, 200),
+            ({}, 401),
+        ):
+            found, answered = await told(its, **headers)
+            assert found == status, headers
+            assert (answered.get("www-authenticate") == "Bearer") == (status == 401)
+
+    asyncio.run(all_of_it())
+
+
+def test_what_is_no_request_passes() -> None:
+    """Such as the start of the server."""
+
+    async def all_of_it() -> None:
+        taker = Taker()
+        taker.let.set()
+
+        async def send(message: dict) -> None:
+            pass
+
+        await guard(taker, token="abc")({"type": "lifespan"}, None, send)
+        assert taker.kinds == ["lifespan"]
+
+    asyncio.run(all_of_it())
+
+
+def test_an_address_is_a_host_without_its_brackets() -> None:
+    assert hostname("[::1]:80") == hostname("[::1]") == "::1"
+    assert (hostname("LOCALHOST:7"), hostname("a-b_c.d")) == ("localhost", "a-b_c.d")
+    assert {"localhost", "127.0.0.1", "::1"} == LOOPBACK

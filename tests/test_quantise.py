@@ -16,7 +16,14 @@ from limbwise.errors import BadInput
 from limbwise.estimator import load
 from limbwise.evaluation.boxes import coco_box, in_picture
 from limbwise.export import int8 as quantising
-from limbwise.export.int8 import CONVOLUTIONS, _boxes_measured, _lost, layer_errors, quantise
+from limbwise.export.int8 import (
+    CONVOLUTIONS,
+    Outcome,
+    _boxes_measured,
+    _lost,
+    layer_errors,
+    quantise,
+)
 from limbwise.geometry import fit
 from limbwise.models.catalogue import CATALOGUE, SAMPLE
 from limbwise.networks.checkpoint import save
@@ -222,3 +229,39 @@ def test_a_detector_in_int8_is_measured_by_its_boxes(photos, tmp_path) -> None:
     assert by_labels.measure == "box AP"
     assert by_labels.before > 90
     assert by_labels.after < by_labels.before
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint) -> bytes:
+    return to_onnx(checkpoint, 64)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "written"),
+    [(50, 49.6, True), (50, 49.4, False), (50, 70, True), (50, np.nan, False)],
+)
+def test_int8_is_written_if_it_takes_at_most_half_a_point(
+    before, after, written, exported, checkpoint, photos, tmp_path, monkeypatch
+) -> None:
+    """What it brings is no loss, and what cannot be told is one."""
+
+    def measured(both, files, annotations, first, height) -> Outcome:
+        return Outcome("AP", before, after)
+
+    def write(plain: bytes, inputs: list, path: Path) -> None:
+        path.write_bytes(b"int8")
+        path.with_suffix(".bin").write_bytes(b"weights")
+
+    monkeypatch.setattr("limbwise.export.int8.to_onnx", lambda path, height: exported)
+    monkeypatch.setattr("limbwise.export.int8._measured", measured)
+    monkeypatch.setattr("limbwise.export.int8._write", write)
+    monkeypatch.setattr("limbwise.export.int8._runtime", lambda path: None)
+    monkeypatch.setattr("limbwise.export.int8._worst", lambda model, given: "the last")
+    out = tmp_path / "a.xml"
+    if written:
+        assert quantise(checkpoint, out, photos, height=64).after == after
+    else:
+        with pytest.raises(BadInput, match="was not written"):
+            quantise(checkpoint, out, photos, height=64)
+    assert out.is_file() == out.with_suffix(".bin").is_file() == written
+    assert Outcome("AP", 50, 49.4).drop == pytest.approx(0.6)

@@ -294,3 +294,24 @@ def light_at(centre: tuple[float, float]) -> np.ndarray:
     y, x = np.mgrid[:40, :30]
     away = (x - centre[0]) ** 2 + (y - centre[1]) ** 2
     return np.exp(-away / 2, dtype=np.float32)[None, None]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_crop_is_a_quarter_larger_than_the_pose_and_more_where_less_was_found(lost: int) -> None:
+    xy = np.array([[100.0, 100], [160, 140], [130, 300]])
+    xy[[1, 2, 0][:lost]] = np.nan
+    one = pose(xy)
+    left, top, right, bottom = one.box
+    extent = max((right - left) / SIZE[1], (bottom - top) / SIZE[0], 0.05)
+    view = crop_view(one, SIZE)
+    assert view.matrix[0, 0] == pytest.approx(1 / (extent * (1.25 + 0.7 * lost / 3)))
+
+
+def test_people_are_alike_for_the_area_of_their_keypoints_unless_it_is_told() -> None:
+    """0.6 of the box of the keypoints; sigmas are 0.1, half of COCO's constants."""
+    xy = np.array([[40.0, 40], [100, 50], [60, 110]])
+    for areas, area in ((None, 0.6 * 60 * 70), ([900.0, 900.0], 900.0)):
+        far = 0.2 * np.sqrt(-2 * np.log(0.7) * area)
+        for share, count in ((0.99, 1), (1.01, 2)):
+            both = [pose(xy, 0.9), pose(xy + [share * far, 0], 0.8)]
+            assert len(distinct(both, 0.7, areas)) == count

@@ -19,6 +19,7 @@ from limbwise.data.coco import read
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.networks.checkpoint import build, load, save
+from limbwise.networks.limbwise import _package_file
 from limbwise.skeleton import BODY, Skeleton
 from limbwise.train.batches.loader import feed
 from limbwise.train.board import wanted_and_said
@@ -365,3 +366,16 @@ def test_found_is_for_one_label_file_and_a_network_that_is_told(tmp_path, capsys
 def test_crops_of_a_person_have_whole_cells() -> None:
     for height, crop in ((128, (128, 96)), (100, (104, 80)), (32, (32, 24))):
         assert build("limbwise-person", KITES, height, width=0.25).description.crop == crop
+
+
+def test_the_stem_learnt_from_rgb_and_sees_bgr() -> None:
+    """The weights of ImageNet's stem say of a picture's channels, the other way round, what they
+    said of them in their own order; the other layers are as they were."""
+    source = torch.load(_package_file(), map_location="cpu", weights_only=True)
+    trunk = begin("limbwise", "imagenet", BODY, 64, {}).network.trunk
+    first, second = [value for value in source.values() if value.ndim == 4][:2]
+    rgb = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    seen = torch.nn.functional.conv2d(rgb, first, stride=2, padding=1)
+    assert torch.allclose(trunk.stem[0](rgb[:, [2, 1, 0]]), seen, atol=1e-5)
+    assert not torch.allclose(trunk.stem[0](rgb), seen, atol=0.1)
+    assert any(torch.equal(second, value) for value in trunk.state_dict().values())

@@ -211,3 +211,29 @@ def test_a_file_of_a_models_name_is_that_file(tmp_path, monkeypatch, checkpoint)
     (tmp_path / "fast").write_bytes(b"")
     with pytest.raises(BadInput, match="fast is not a model file"):
         stages("fast")
+
+
+@pytest.mark.parametrize("how", ["openvino", "onnx"])
+def test_a_foreign_model_is_given_pictures_less_128_over_256(how: str, tmp_path: Path) -> None:
+    """As the Lightweight OpenPose family was trained; here one whose maps are its input."""
+    make, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    shape = ["n", "c", "h", "w"]
+    nodes = [
+        onnx.helper.make_node("Concat", ["x"] * 7, ["many"], axis=1),
+        onnx.helper.make_node("Split", ["many"], ["heatmaps", "rest"], "split", axis=1),
+        onnx.helper.make_node("Concat", ["heatmaps"] * 2, ["pafs"], axis=1),
+    ]
+    nodes[1].input.append("sizes")
+    sizes = onnx.numpy_helper.from_array(np.array([19, 2], np.int64), "sizes")
+    outputs = [make(name, kind, ["n", count, "h", "w"]) for name, count in
+               (("heatmaps", 19), ("pafs", 38))]  # fmt: skip
+    graph = onnx.helper.make_graph(nodes, "g", [make("x", kind, [1, 3, *shape[2:]])], outputs)
+    graph.initializer.append(sizes)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    path = tmp_path / "foreign.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3), np.uint8)
+    said = BACKENDS[how].load(path, precision="f32")(picture)[0]
+    expected = (picture[0].astype(float) - 128) / 256
+    for channel in range(3):  # BGR, as it is
+        assert said.heatmaps[channel] == pytest.approx(expected[..., channel], abs=1e-5)

@@ -463,3 +463,146 @@ def test_ids_hold_through_the_whole_pipeline() -> None:
             if pose.id is not None and min(off) < 10:
                 who[int(np.argmin(off))].add(pose.id)
     assert who in ({0: {1}, 1: {2}}, {0: {2}, 1: {1}})
+
+
+# Short references of what the docstrings cite.
+
+
+def kalman(
+    times: np.ndarray, places: np.ndarray, seen: np.ndarray
+) -> list[tuple[float, float, float]]:
+    """Position and velocity of a body that a Kalman filter follows, and the variance of the
+    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 2 a second, acceleration of
+    spectral density 1, a velocity that falls to 1/e in a second."""
+    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 4.0]), times[0], []
+    for time, place, there in zip(times, places, seen, strict=True):
+        dt, last = time - last, time
+        f = np.array([[1, 1 - np.exp(-dt)], [0, np.exp(-dt)]])
+        state = f @ state
+        p = f @ p @ f.T + [[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]
+        if there:
+            k = p[:, 0] / (p[0, 0] + 0.03**2)
+            state = state + k * (place - state[0])
+            p = (np.eye(2) - np.outer(k, [1, 0])) @ p
+        told.append((state[0], state[1], p[0, 0]))
+    return told
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_a_body_is_followed_by_a_kalman_filter_in_sizes_of_the_person(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.uniform(0.02, 0.2, 20))
+    seen = np.append([True, True], rng.random(18) > 0.3)
+    places = 100 + 60 * times + rng.normal(0, 2, 20)
+    tracker = Tracker(smooth=False)
+    for time, x, there, (place, speed, variance) in zip(
+        times, places, seen, kalman(times, places, seen), strict=True
+    ):
+        tracker.update([standing(HEIGHT, x, 100)] if there else [], time)
+        (track,) = tracker._tracks
+        assert track.xy[BODY.index["neck"]] == pytest.approx([place, 100], abs=1e-3)
+        assert track.velocity == pytest.approx([speed, 0], abs=1e-2)
+        assert track.spread[0, 0] == pytest.approx(variance, rel=1e-6)
+
+
+def diagonal(pose: Pose) -> float:
+    """A person's size: four times the median way from the middle of the keypoints to one."""
+    return 4 * float(np.median(np.hypot(*(pose.xy - np.median(pose.xy, axis=0)).T)))
+
+
+@pytest.mark.parametrize("similar", [0.15, 0.5])
+@pytest.mark.parametrize("dt", [0.04, 0.5])
+def test_a_pose_is_somebodys_if_enough_of_the_expected_likeness_is_left(similar, dt) -> None:
+    """OKS of a body whose place is uncertain: the integral of two Gaussians, of COCO's sigmas with
+    a fifth of the squared size as area, and of what the Kalman filter says."""
+    first = standing(HEIGHT, 300, 100)
+    size = diagonal(first)
+    told = kalman(np.array([0, dt]), np.zeros(2), np.array([True, False]))
+    own = 0.2 * size**2 * np.square(2 * np.array(BODY.sigmas))
+    total = own + size**2 * told[1][2]
+    ways = np.linspace(0, 3 * size, 100_000)
+    left = (own / total * np.exp(-np.square(ways[:, None]) / (2 * total))).sum(axis=1)
+    most = ways[left > similar * (own / total).sum()].max()
+    for share, number in ((0.99, 1), (1.01, 2)):
+        tracker = Tracker(similar=similar)
+        tracker.update([first], 0)
+        moved = first.moved(lambda xy, way=share * most: xy + (way, 0))
+        assert tracker.update([moved], dt)[0].id == number
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_a_hand_is_smoothed_by_a_filter_that_opens_with_the_square_of_its_speed(seed: int) -> None:
+    """One-Euro (Casiez et al. 2012): the slope's own cutoff 2 Hz, the hand's 0.3 Hz and 50 more for
+    each squared size a second; both of x and y together."""
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.uniform(0.01, 0.1, 25))
+    hands = np.cumsum(rng.normal(0, 3, (25, 2)), axis=0) + (250, 200)
+    tracker = Tracker(cutoff=0.3, response=50.0)
+
+    def part(cutoff: float, dt: float) -> float:
+        return 2 * np.pi * cutoff * dt / (2 * np.pi * cutoff * dt + 1)
+
+    shown, slope = hands[0], np.zeros(2)
+    for n, (time, hand) in enumerate(zip(times, hands, strict=True)):
+        pose = standing(HEIGHT, 300, 100)
+        pose.xy[WRIST] = hand
+        size = diagonal(pose)
+        if n:
+            dt = time - times[n - 1]
+            slope = slope + part(2, dt) * ((hand - shown) / dt - slope)
+            cutoff = 0.3 + 50 * ((slope / size) ** 2).sum()
+            shown = shown + part(cutoff, dt) * (hand - shown)
+        (found,) = tracker.update([pose], time)
+        assert found["right_wrist"] == pytest.approx(shown, abs=0.01)
+
+
+def test_a_keypoint_that_is_held_is_as_sure_as_the_time_left() -> None:
+    tracker = Tracker(hold=0.2)
+    person = standing(HEIGHT, 100, 100)
+    tracker.update([replace(person, confidence=person.confidence * np.float32(0.8))], 0.0)
+    for time, sure in ((0.05, 0.6), (0.1, 0.4), (0.15, 0.2), (0.2, 0), (0.25, 0)):
+        (found,) = tracker.update([without(person, "nose")], time)
+        assert found.confidence[BODY.index["nose"]] == pytest.approx(sure, abs=1e-6)
+        assert bool(np.isfinite(found["nose"]).all()) is (sure > 0)
+
+
+def test_a_keypoint_that_is_held_stays_where_it_was_shown_on_the_body() -> None:
+    """Not where it was found: it would jump by what smoothing was behind."""
+    tracker = Tracker(hold=0.3)
+    person = standing(HEIGHT, 300, 100)
+    for n in range(10):
+        pose = person.moved(lambda xy: xy)
+        pose.xy[WRIST] += (0, -8 * (n == 9))
+        (shown,) = tracker.update([pose], n / 30)
+    behind = shown["right_wrist"] - pose["right_wrist"]
+    assert 1 < np.hypot(*behind) < 8
+    for n in (10, 11, 12):
+        (held,) = tracker.update([without(person, "right_wrist")], n / 30)
+        assert held["right_wrist"] == pytest.approx(shown["right_wrist"], abs=0.05)
+
+
+def test_a_keypoint_is_known_for_as_long_as_a_person_is() -> None:
+    """Away for less than the memory, it alone tells whose it is."""
+    person = standing(HEIGHT, 100, 100)
+    for last, number in ((0.9, 1), (1.1, 2)):
+        tracker = Tracker(memory=1.0)
+        tracker.update([person], 0)
+        ids(tracker, lambda time: [without(person, "nose")], np.arange(0.1, last - 0.05, 0.1))
+        tracker.update([without(person, "nose")], last - 0.01)
+        (found,) = tracker.update([only(person, "nose")], last)
+        assert found.id == number
+
+
+def test_whoever_fits_best_is_whole_and_a_torn_off_part_of_another_is_a_part() -> None:
+    """Two people side by side: the part belongs to the second, the first is in one piece."""
+    tracker = Tracker()
+    one, other = standing(HEIGHT, 100, 100), standing(HEIGHT, 400, 100)
+    leg = ("left_hip", "left_knee", "left_ankle")
+    tracker.update([one, other], 0)
+    named = tracker.update([without(other, *leg), one, only(other, *leg)], 0.1)
+    assert [pose.id for pose in named] == [2, 1, None]
+    stranger = standing(HEIGHT, 700, 100)
+    named = tracker.update([stranger, one, other], 0.2)
+    assert [pose.id for pose in named] == [3, 1, 2]
