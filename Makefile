@@ -5,6 +5,7 @@
 # make test-lowest                      the tests with the lowest versions that pyproject.toml allows
 # make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
+# make test-cpp                         the example in C++ against Python; installs OpenCV (Debian, as above)
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +19,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fuzz fuzz-server test-lowest mutants test-browser format clean
+.PHONY: demo test fuzz fuzz-server test-lowest mutants test-browser test-cpp format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -55,6 +56,15 @@ test-browser: $(VENV)/dev
 	@command -v chromedriver >/dev/null || { $(SUDO) apt-get update -q && \
 		$(SUDO) apt-get install -qy --no-install-recommends chromium chromium-driver; }
 	$(BIN)/pytest tests/test_browser.py -rs
+
+test-cpp: $(VENV)/dev
+	@test -d /usr/include/opencv4 -a -d /usr/include/nlohmann || { $(SUDO) apt-get update -q && \
+		$(SUDO) apt-get install -qy --no-install-recommends \
+		cmake g++ libopencv-dev nlohmann-json3-dev; }
+	cmake -S examples/cpp -B $(VENV)/cpp \
+		-DOpenVINO_DIR="$$($(BIN)/python -c 'import openvino; print(openvino.__path__[0])')/cmake"
+	cmake --build $(VENV)/cpp
+	LIMBWISE_CPP=$(VENV)/cpp/limbwise_film $(BIN)/pytest tests/test_cpp.py -rs
 
 fuzz-server: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[fuzz]"

@@ -1,13 +1,15 @@
 """How well people keep their ids, how still a still person is, and how late a moving one.
 
     pip install '.[benchmarks]'
-    python benchmarks/tracking.py [--seeds N]
+    python benchmarks/tracking.py [--seeds N] [--first SEED]
     python benchmarks/tracking.py --video VIDEO --model MODEL
 
 Walkers that cross, stop, leave and come back are drawn as fields, with noise, missed people and
-lost pictures, and read back by `decode`. The same poses go to limbwise.Tracker and to the rule of
-Lightweight OpenPose, written anew below. With a video the ids are only counted: nobody knows there
-who is who, but an id that lasts less than half a second is hardly a person.
+lost pictures, and read back by `decode`. The same poses go to limbwise.Tracker, to ByteTrack and
+OC-SORT (rivals.py) and to the rule of Lightweight OpenPose, written anew below. What is tried while
+the tracker is changed is tried on other seeds than those that are reported, from 0. With a video
+the ids are only counted: nobody knows there who is who, but an id that lasts less than half a
+second is hardly a person.
 """
 
 import argparse
@@ -18,10 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import motmetrics
 import numpy as np
 from numpy.typing import NDArray
+from rivals import byte_track, oc_sort
+from trackers.eval import aggregate_hota_metrics, compute_hota_metrics
 
 import limbwise
 from limbwise.bench import machine
@@ -38,6 +43,7 @@ Floats = NDArray[np.floating]
 Update = Callable[[list[Pose], float], list[Pose]]
 Rows = list[int] | slice  # of keypoints
 Film = list[tuple[float, list[Pose], list[Pose]]]  # time, the people in the picture, those found
+Picture = tuple[NDArray[np.int_], NDArray[np.int_], Floats]  # ids of both, and how alike they are
 
 ROWS, COLUMNS, STRIDE = 46, 82, 8  # the maps of a picture of 368x656 pixels
 WIDTH, HEIGHT = COLUMNS * STRIDE, ROWS * STRIDE
@@ -49,6 +55,7 @@ HEATMAP_NOISE, LIMB_NOISE = 0.005, 0.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2, help="films of each kind and frame rate")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--video")
     parser.add_argument("--model", type=Path)
     flags = parser.parse_args()
@@ -56,14 +63,17 @@ def main() -> None:
     if flags.video:
         count_ids(flags.video, flags.model)
         return
-    print(f"\n{'':22}{'ancestor':^32}{'limbwise':^32}")
-    print(f"{'film':14}{'fps':>4}    " + 2 * f"{'switches':>10}{'fragments':>11}{'IDF1':>7}    ")
+    seeds = range(flags.first, flags.first + flags.seeds)
+    print(f"\n{'film':10}{'fps':>4}  {'rule':11}{'switches':>9}{'fragments':>10}{'IDF1':>7}"
+          f"{'HOTA':>7}{'ms':>7}")  # fmt: skip
     for name, scene in SCENES.items():
         for fps in 30, 10:
-            films = [filmed(scene, fps, seed) for seed in range(flags.seeds)]
-            old, new = (judged(films, rule) for rule in RULES.values())
-            print(f"{name:14}{fps:4}    {old}{new}", flush=True)
-    print(f"\n{'':48}{'found':>10}{'ancestor':>10}{'limbwise':>10}")
+            films = [filmed(scene, fps, seed) for seed in seeds]
+            for number, (title, rule) in enumerate(RULES.items()):
+                film = f"{name:10}{fps:4}" if number == 0 else f"{'':14}"
+                print(f"{film}  {title:11}{judged(films, rule)}", flush=True)
+    print("\nByteTrack and OC-SORT leave keypoints as they are found")
+    print(f"{'':48}{'found':>10}{'ancestor':>10}{'limbwise':>10}")
     for fps in 30, 15:
         for height in 100, 250:
             stillness(fps, height)
@@ -73,25 +83,49 @@ def main() -> None:
 
 
 def judged(films: list[Film], rule: Callable[[], Update]) -> str:
-    """Switches and fragments summed, IDF1 of all films (motmetrics)."""
+    """Switches and fragments summed, IDF1 (motmetrics) and HOTA (TrackEval's, as `trackers` has it)
+    of all films, and the least milliseconds that a picture took on average."""
+    runs = [_tracked(film, rule()) for film in films]
     names = ["num_switches", "num_fragmentations", "idf1"]
     results = motmetrics.metrics.create().compute_many(
-        [_accumulated(film, rule()) for film in films], metrics=names, generate_overall=True
+        [_accumulated(pictures) for pictures, _ in runs], metrics=names, generate_overall=True
     )
     switches, fragments, idf1 = results.loc["OVERALL", names]
-    return f"{int(switches):10}{int(fragments):11}{idf1:7.3f}    "
+    hota = aggregate_hota_metrics([_hota(pictures) for pictures, _ in runs])["HOTA"]
+    taken = min(cost for _, cost in runs)
+    return f"{int(switches):9}{int(fragments):10}{idf1:7.3f}{hota:7.3f}{taken:7.2f}"
 
 
-def _accumulated(film: Film, update: Update) -> motmetrics.MOTAccumulator:
+def _tracked(film: Film, update: Update) -> tuple[list[Picture], float]:
+    """Who is there and who is shown in each picture, and milliseconds of a picture."""
+    pictures, taken = [], 0.0
+    for time, people, poses in film:
+        begin = clock.process_time()
+        tracked = update(poses, time)
+        taken += clock.process_time() - begin
+        shown = [pose for pose in tracked if pose.id is not None]
+        alike = np.array([oks(person, shown, _area(person) / 2) for person in people])
+        ids = [np.array([pose.id for pose in side], int) for side in (people, shown)]
+        pictures.append((ids[0], ids[1], alike.reshape(len(people), len(shown))))
+    return pictures, 1000 * taken / len(film)
+
+
+def _accumulated(pictures: list[Picture]) -> motmetrics.MOTAccumulator:
     """Found is who is shown with an OKS above 0.5."""
     events = motmetrics.MOTAccumulator(auto_id=True)
-    for time, people, poses in film:
-        shown = [pose for pose in update(poses, time) if pose.id is not None]
-        far = 1 - np.array([oks(person, shown, _area(person) / 2) for person in people])
-        far = far.reshape(len(people), len(shown))
-        ids = [[pose.id for pose in side] for side in (people, shown)]
-        events.update(*ids, np.where(far < 0.5, far, np.nan))
+    for there, shown, alike in pictures:
+        events.update(there, shown, np.where(alike > 0.5, 1 - alike, np.nan))
     return events
+
+
+def _hota(pictures: list[Picture]) -> dict[str, Any]:
+    """With OKS for the similarity. Ids begin at 0 in each film, as it wants them."""
+    known = [sorted({int(n) for picture in pictures for n in picture[side]}) for side in (0, 1)]
+    there, shown = (
+        [np.array([known[side].index(n) for n in picture[side]], int) for picture in pictures]
+        for side in (0, 1)
+    )
+    return compute_hota_metrics(there, shown, [alike for _, _, alike in pictures])
 
 
 def count_ids(video: str, model: Path | None) -> None:
@@ -147,7 +181,8 @@ def _seen(scene: Callable[[float], Pose], fps: float) -> tuple[Floats, list[Pose
 
 
 def _rules() -> list[Update]:
-    return [lambda poses, time: poses, *(rule() for rule in RULES.values())]
+    smooth = ("ancestor", "limbwise")
+    return [lambda poses, time: poses, *(RULES[name]() for name in smooth)]
 
 
 def _shown(seen: tuple[Floats, list[Pose]], update: Update) -> Floats:
@@ -357,6 +392,8 @@ def _share(cutoff: Floats | float) -> Floats | float:
 
 RULES: dict[str, Callable[[], Update]] = {
     "ancestor": lambda: Ancestor().update,
+    "ByteTrack": byte_track,
+    "OC-SORT": oc_sort,
     "limbwise": lambda: Tracker().update,
 }
 

@@ -59,7 +59,7 @@ MAY = {
 # Rooms that may know PyTorch; everything else runs without.
 TORCH = {"networks", "train", "export", "backends.pytorch"}
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",
-         "starlette", "uvicorn", "prometheus_client"}  # fmt: skip
+         "starlette", "uvicorn", "prometheus_client", "ncnn", "ai_edge_litert"}  # fmt: skip
 
 
 def name_of(path: Path) -> str:

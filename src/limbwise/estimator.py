@@ -9,6 +9,8 @@ import numpy as np
 
 from .backends import onnxruntime, openvino, pytorch
 from .backends.base import Runtime, is_checkpoint
+from .backends.mobile import ENDINGS as MOBILE
+from .backends.mobile import mobile
 from .backends.precision import Way, fastest, ways
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
@@ -168,7 +170,8 @@ def load(
 
     Args:
         model: the name of a bundled model (catalogue.py; None: "accurate"), or a file: .onnx,
-            OpenVINO's .xml, or a checkpoint (.safetensors, .pth).
+            OpenVINO's .xml, a checkpoint (.safetensors, .pth), or what was exported for LiteRT or
+            NCNN (.tflite, .param), which `runtime` and `precision` do not concern.
         runtime: "openvino", "onnx" or "torch".
         precision: "fast" (what is quickest here, measured once), "int8", "bf16" or "f32".
         threads: None takes all cores.
@@ -216,6 +219,8 @@ def load_pair(
         raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
 
     def started(stage: Network | Path) -> Runtime:
+        if isinstance(stage, Path) and stage.suffix in MOBILE:
+            return mobile(stage, threads)
         if runtime == "openvino":
             return openvino.load(*_way(stage, precision, threads), threads, pinning)
         path = _file(stage, runtime)
@@ -266,8 +271,9 @@ def _way(stage: Network | Path, precision: str, threads: int | None) -> Way:
 def _checked(path: Path) -> Path:
     if not path.is_file():
         raise BadInput(f"the model file {path} does not exist; bundled are {', '.join(CATALOGUE)}")
-    if path.suffix not in (".onnx", ".xml") and not is_checkpoint(path):
+    if path.suffix not in (".onnx", ".xml", *MOBILE) and not is_checkpoint(path):
         raise BadInput(
-            f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed"
+            f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed, "
+            "or .tflite or .param of ours"
         )
     return path

@@ -81,15 +81,17 @@ def keep(target: Path, inputs: frozenset[Identity]) -> None:
 
 
 def with_weights(path: str | Path | None) -> list[Path]:
-    """The files of a model: OpenVINO keeps the weights beside the graph."""
+    """The files of a model: OpenVINO and NCNN keep the weights beside the graph."""
     return list(_made_with(path))
 
 
 def _made_with(path: str | Path | None) -> Iterator[Path]:
     if path is not None:
         yield Path(path)
-        if Path(path).suffix.lower() == ".xml":
+        if Path(path).suffix.lower() in (".xml", ".param"):
             yield Path(path).with_suffix(".bin")
+        if Path(path).suffix.lower() == ".param":
+            yield Path(path).with_suffix(".json")
 
 
 def _inside(path: Path) -> Iterator[Identity]:

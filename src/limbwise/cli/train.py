@@ -180,7 +180,10 @@ def check_data(
 @failing_in_one_line()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A .safetensors or .pth file.")],
-    out: Annotated[Path, typer.Argument(help="OUT.onnx, or OUT.xml for OpenVINO.")],
+    out: Annotated[
+        Path,
+        typer.Argument(help="OUT.onnx, OUT.xml (OpenVINO), .tflite, .param (NCNN) or .mlpackage."),
+    ],
     size: SizeOption = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights in half the space.")] = False,
     int8: Annotated[
@@ -229,7 +232,13 @@ def export(
         )  # fmt: skip
         typer.echo(f"{out}: {done.measure} {done.before:.2f} in float, {done.after:.2f} in int8")
         return
+    from ..export.mobile import ENDINGS, export_mobile
     from ..export.onnx import export as write
 
+    if out.suffix in ENDINGS:
+        apart = export_mobile(checkpoint, out, size, fp16)
+        said = "read by its own tools" if apart is None else f"differs from PyTorch by {apart:.1g}"
+        typer.echo(f"{out}: {said}" + " at most" * (apart is not None))
+        return
     difference = write(checkpoint, out, size, fp16)
     typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")

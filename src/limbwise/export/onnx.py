@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..atomic import failing_to_write, replacing
 from ..backends import onnxruntime, openvino, pytorch
 from ..backends.base import Runtime, has
+from ..backends.mobile import padded
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..estimator import SAMPLE
@@ -38,7 +39,10 @@ def export(
     """
     checkpoint, out = Path(checkpoint), Path(out)
     if out.suffix not in (".onnx", ".xml"):
-        raise BadInput(f"{out} should end in .onnx (ONNX) or .xml (OpenVINO)")
+        raise BadInput(
+            f"{out} should end in .onnx (ONNX), .xml (OpenVINO), .tflite (LiteRT), .param (NCNN) "
+            "or .mlpackage (Core ML)"
+        )
     data = to_onnx(checkpoint, height, fp16)
     with (
         failing_to_write(out),
@@ -49,10 +53,10 @@ def export(
             path.write_bytes(data)
         else:
             _write_ir(data, path, weights, fp16)
-        difference = _difference(checkpoint, _runtimes(path))
-        if not difference <= TOLERANCE[fp16]:
-            raise BadInput(f"{out} was not written: it differs from PyTorch by {difference:.2g}")
-    return difference
+        apart = difference(checkpoint, _runtimes(path))
+        if not apart <= TOLERANCE[fp16]:
+            raise BadInput(f"{out} was not written: it differs from PyTorch by {apart:.2g}")
+    return apart
 
 
 def _write_ir(data: bytes, path: Path, weights: Path, fp16: bool) -> None:
@@ -72,11 +76,15 @@ def _runtimes(path: Path) -> list[Runtime]:
     return found
 
 
-def _difference(checkpoint: Path, others: list[Runtime]) -> float:
-    """The largest difference from PyTorch on the sample picture: of any value of any map, and of
-    any box that counts, in parts of `_OF_BOXES`."""
+def difference(
+    checkpoint: Path, others: list[Runtime], size: tuple[int, int] | None = None
+) -> float:
+    """The largest difference from PyTorch on the sample picture, padded to `size` if one is given:
+    of any value of any map, and of any box that counts, in parts of `_OF_BOXES`."""
     reference = pytorch.load(checkpoint)
     inputs = _sample(reference.description)
+    if size:
+        inputs = padded(inputs[0], size), *inputs[1:]
     truth = reference(*inputs)[0]
     return max(_apart(other(*inputs)[0], truth) for other in others)
 
