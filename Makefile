@@ -4,6 +4,7 @@
 # make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
 # make test-lowest                      the tests with the lowest versions that pyproject.toml allows
 # make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
+# make test-batch                       batch work on a Ray cluster on this machine; installs Ray
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 # make test-cpp                         the example in C++ against Python; installs OpenCV (Debian, as above)
 
@@ -19,7 +20,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fuzz fuzz-server test-lowest mutants test-browser test-cpp format clean
+.PHONY: demo test fuzz fuzz-server test-batch test-lowest mutants test-browser test-cpp format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -65,6 +66,10 @@ test-cpp: $(VENV)/dev
 		-DOpenVINO_DIR="$$($(BIN)/python -c 'import openvino; print(openvino.__path__[0])')/cmake"
 	cmake --build $(VENV)/cpp
 	LIMBWISE_CPP=$(VENV)/cpp/limbwise_film $(BIN)/pytest tests/test_cpp.py -rs
+
+test-batch: $(VENV)/dev
+	@$(BIN)/pip install --quiet -e ".[test-batch]"
+	$(BIN)/pytest tests/test_shards.py tests/test_batch.py -rs
 
 fuzz-server: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[fuzz]"

@@ -50,9 +50,13 @@ MAY = {
     "train": {"backends", "data", "description", "estimator", "evaluation", "models", "networks",
               "refine", "sources"} | NOUNS | FILES,
     # Who uses it all; nothing imports these.
+    "processes": {"estimator", "sources"} | NOUNS,
+    "distributed": {"__init__", "backends", "estimator", "models", "outputs", "sources", "track"}
+    | NOUNS | FILES,
     "server": {"description", "estimator", "outputs", "sources", "track"} | NOUNS,
-    "cli": {"__init__", "backends", "bench", "data", "estimator", "evaluation", "export", "models",
-            "outputs", "pace", "pipeline", "server", "sources", "track", "train"} | NOUNS | FILES,
+    "cli": {"__init__", "backends", "bench", "data", "distributed", "estimator", "evaluation", "export",
+            "models", "outputs", "pace", "pipeline", "processes", "server", "sources", "track", "train"}
+    | NOUNS | FILES,
     "__init__": {"estimator", "outputs", "sources", "track"} | NOUNS,
     "__main__": {"cli"},
 }  # fmt: skip

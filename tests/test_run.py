@@ -15,6 +15,7 @@ import torch
 
 from limbwise.backends.base import Runtime
 from limbwise.cli.app import exit_code
+from limbwise.cli.train import _goes_on
 from limbwise.data.coco import read
 from limbwise.description import Description
 from limbwise.errors import BadInput
@@ -266,6 +267,16 @@ def test_two_processes_train_together_and_one_tells(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in log] == [1, 2]
+
+
+def test_resuming_under_torchrun_begins_anew_where_nothing_was_saved(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert not _goes_on(True, tmp_path)
+    (tmp_path / "last.pth").touch()
+    assert _goes_on(True, tmp_path)
+    assert not _goes_on(False, tmp_path)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert _goes_on(True, tmp_path / "nowhere")  # which is then told
 
 
 def test_the_trunk_starts_from_imagenet() -> None:

@@ -77,6 +77,19 @@ def flow(
             yield frame, poses
 
 
+def timed(
+    seen: Generator[tuple[Frame, list[Pose]], None, None], stats: Stats
+) -> Generator[tuple[Frame, list[Pose]], None, None]:
+    """The same, counted; how long each was on its way is not known here, but from its taker's last
+    wish on."""
+    with closing(seen):
+        asked = monotonic()
+        for frame, poses in seen:
+            stats.add(asked)
+            yield frame, poses
+            asked = monotonic()
+
+
 def in_thread(
     items: Iterator[Item], dropped: Callable[[], None] | None = None
 ) -> Generator[Item, None, None]:

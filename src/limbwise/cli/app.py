@@ -21,11 +21,13 @@ from ..interrupts import let_end, listen
 from ..models.catalogue import CATALOGUE
 from ..outputs.outputs import Outputs, chosen_format
 from ..pace import Paced, described
-from ..pipeline import Stats, flow
+from ..pipeline import Stats, flow, timed
 from ..places import check_places
 from ..pose import Pose
-from ..sources.frames import Frame, count, files, frames, is_live, is_pipe
+from ..processes import flow_in_processes
+from ..sources.frames import Frame, are_files, count, files, frames, is_live, is_pipe
 from ..track import Tracker
+from .batch import batch
 from .bench import bench, models
 from .environment import prepare
 from .options import (
@@ -122,6 +124,12 @@ def run(
             help="The best model and --size that keep this rate here; measured, and held.",
         ),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", min=1, max=1024, help="Of pictures: so many at once, a core each."
+        ),
+    ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="At the end: rate, latency, frames dropped.")
     ] = False,
@@ -149,17 +157,12 @@ def run(
         outputs = stack.enter_context(
             Outputs(save, json_path, form, show=show, boxes=boxes, inputs=inputs)
         )
-        estimate = load(
-            model, person=person_wanted(person_model, refine), runtime=runtime.value,
-            precision=precision.value, threads=threads, height=size, max_people=max_people,
-            min_score=min_score,
-        )  # fmt: skip
-        way: Estimator | Paced = estimate
-        if fps:
-            default = model is None and size is None and refine is None and not person_model
-            way = _paced(estimate, fps, list(CATALOGUE) if default else [])
+        arguments: dict[str, Any] = {
+            "model": model, "person": person_wanted(person_model, refine), "runtime": runtime.value,
+            "precision": precision.value, "threads": threads, "height": size,
+            "max_people": max_people, "min_score": min_score,
+        }  # fmt: skip
         bad = stack.enter_context(Reports())
-        frames_ = frames(sources if len(sources) > 1 else sources[0], on_bad=bad, patience=patience)
         quiet = is_stdout(json_path or "") and stdout_is_terminal()
         live = is_live(sources) and not is_pipe(sources)  # whoever sends into a pipe can wait
         total = None if quiet or is_live(sources) else count(sources)
@@ -167,7 +170,21 @@ def run(
         taken = Stats()
         if stats:
             stack.callback(lambda: stderr.print(str(taken), highlight=False, soft_wrap=True))
-        seen = stack.enter_context(closing(flow(frames_, way, live=live, stats=taken)))
+        if processes:
+            its = flow_in_processes(
+                _pictures(sources, inputs, fps), {**arguments, "threads": threads or 1}, processes,
+                on_bad=bad, images=bool(save or show),
+            )  # fmt: skip
+            seen = stack.enter_context(closing(timed(its, taken)))
+        else:
+            estimate = load(**arguments)
+            way: Estimator | Paced = estimate
+            if fps:
+                default = model is None and size is None and refine is None and not person_model
+                way = _paced(estimate, fps, list(CATALOGUE) if default else [])
+            one = sources if len(sources) > 1 else sources[0]
+            frames_ = frames(one, on_bad=bad, patience=patience)
+            seen = stack.enter_context(closing(flow(frames_, way, live=live, stats=taken)))
         for frame, poses in progress(seen, total, "frames", quiet):
             if not outputs(frame, follow(frame, poses)):
                 break
@@ -179,6 +196,15 @@ def _writes(save: Path | None, json_path: str | None, form: str) -> dict[str, st
     """The outputs by their options. Drawings and OpenPose's files may share a folder."""
     shared = form == "openpose" and save is not None and not save.suffix
     return {"--save": save, "--json": None if shared else json_path}
+
+
+def _pictures(sources: list[str], inputs: list[Path], fps: float | None) -> list[Path]:
+    """The files that several processes share; BadInput if there is more than pictures to do."""
+    if fps:
+        raise BadInput("--fps paces one process: leave out --processes, or --fps")
+    if not are_files(sources):
+        raise BadInput("--processes is for pictures in files, not for cameras, streams and pipes")
+    return inputs
 
 
 def _paced(estimate: Estimator, fps: float, models: list[str]) -> Paced:
@@ -297,6 +323,7 @@ def _numbers(text: str) -> list[float]:
     return numbers
 
 
+app.command()(batch)
 app.command()(export)
 app.command()(bench)
 app.command()(models)

@@ -42,6 +42,11 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class BatchFormat(StrEnum):
+    parquet = "parquet"
+    jsonl = "jsonl"
+
+
 def place(text: str) -> Path:
     """Where to write; an empty name, as of a variable that was not set, is told."""
     if not text:

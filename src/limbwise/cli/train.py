@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,10 +71,17 @@ def train(
     out.parent.mkdir(parents=True, exist_ok=True)
     check_writable(out.parent / "log.jsonl")
     data = Data(labels, places, val_annotations, val_images, sigmas, category)
-    prepared = prepare(data, out, config)
+    prepared = prepare(data, out, replace(config, resume=_goes_on(config.resume, out)))
     with _reports(out, prepared.run) as (report, look):
         made = prepared.train(report, look)
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
+
+
+def _goes_on(resume: bool, out: Path) -> bool:
+    """torchrun begins lost processes anew by the same command: what was saved is taken up, and at
+    the very first there is nothing."""
+    elastic = "TORCHELASTIC_RUN_ID" in os.environ
+    return resume and (not elastic or (out / "last.pth").is_file())
 
 
 def keep_freed_memory() -> None:

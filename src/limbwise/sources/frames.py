@@ -123,6 +123,11 @@ def files(source: Source | Sequence[Source]) -> list[Path]:
     ]
 
 
+def are_files(source: Source | Sequence[Source]) -> bool:
+    """Whether nothing in it is a camera, a stream, a pipe or an address."""
+    return all(_kind(item) == "file" for item in _items(source)[0])
+
+
 def _length(item: Source) -> int | None:
     path = Path(str(item))
     if _kind(item) != "file":

@@ -32,6 +32,7 @@ _FILMS = (
 )
 _STREAMS = f"{_FILMS},hls,applehttp,dash,rtsp,rtp,sdp,rtmp,live_flv,mpjpeg,mpegtsraw,asf_o"
 
+_INDEXED = ("mov", "matroska")  # containers
 _LETTERS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg's decoders that paint text files
 
 
@@ -63,6 +64,42 @@ def film_length(path: Path) -> int | None:
     with _opened(path, str(path)) as (container, stream):
         seconds = (container.duration or 0) / av.time_base
         return stream.frames or round(seconds * float(stream.average_rate or 0)) or None
+
+
+def cuttable_length(source: str | Path | Any) -> float:
+    """Seconds of a film whose frames can be read from any second on; 0 of others: only these
+    containers have an index by which FFmpeg finds a time exactly."""
+    with _opened(source, str(source)) as (container, _):
+        if any(form in container.format.name for form in _INDEXED):
+            return float((container.duration or 0) / av.time_base)
+        return 0.0
+
+
+def film_piece(
+    source: str | Path | Any, name: str, start: float, end: float | None, report: Report
+) -> Shots:
+    """The frames from `start` to before `end` (seconds since the first frame), with the times that
+    `film_shots` gives them. Damage goes to `report` after the frames that can be decoded."""
+    with _opened(source, name) as (container, stream):
+        stream.thread_type = "AUTO"
+        watch = _Watch()
+        first = next(_decoded(container, stream, watch), None)
+        if first is None or first.pts is None:
+            raise BadInput(f"{name} cannot be opened as video: no frame of it can be decoded")
+        begin = float(first.pts * stream.time_base)
+        # Key frames are found by when they are decoded, which may be before they are shown.
+        container.seek(int((begin + max(start - 1, 0)) / stream.time_base), stream=stream)
+        for frame in _decoded(container, stream, watch):
+            watch.frame(frame, stream)
+            time = float((frame.pts or 0) * stream.time_base) - begin
+            if end is not None and time >= end:
+                break
+            if time >= start:
+                yield _upright(frame), time
+        fine = watch.complete(container) if end is None else watch.doubt == math.inf
+        if not fine or watch.stopped:
+            until = "its end" if end is None else f"{end:g} s"
+            report(BadInput(f"{name} is cut off or damaged between {start:g} s and {until}"))
 
 
 @contextmanager

@@ -1,0 +1,391 @@
+"""Batch work on Ray: how fast, how flat, how sure; and what a hundred machines would take.
+
+    python benchmarks/batch.py speed PICTURES [--limit 2000]   run, run --processes, batch, by turns
+    python benchmarks/batch.py memory [--pictures 20000]       the driver's memory while it runs
+    python benchmarks/batch.py nodes PICTURES [--times 10]     two Ray nodes, one of them killed
+    python benchmarks/batch.py films FILM                      ids of a film that was cut
+    python benchmarks/batch.py listing [--files 1000000]       what planning takes
+    python benchmarks/batch.py costs PICTURES                  what a picture costs, by its parts
+    python benchmarks/batch.py cluster PICTURES                10^8 pictures, simulated
+
+PICTURES is a folder. Everything is written below a temporary folder. Ray must be installed
+(limbwise[batch]). Whatever is compared runs by turns; on a machine that does other things too only
+the ratios mean something, and not much.
+"""
+
+import argparse
+import heapq
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from limbwise.bench import machine
+from limbwise.estimator import SAMPLE
+from limbwise.sources.image import read_picture
+
+MACHINES, CORES = 100, 16
+HUNDRED_MILLION = 100_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = parser.add_subparsers(dest="what", required=True)
+    for name in ("speed", "nodes", "costs", "cluster", "films", "memory", "listing"):
+        one = what.add_parser(name)
+        if name not in ("memory", "listing"):
+            one.add_argument("source", type=Path)
+        one.add_argument("--limit", type=int, default=2000)
+        one.add_argument("--times", type=int, default=10)
+        one.add_argument("--pictures", type=int, default=20_000)
+        one.add_argument("--files", type=int, default=1_000_000)
+        one.add_argument("--rounds", type=int, default=1)
+        one.add_argument("--seed", type=int, default=0)
+        one.add_argument("--precision", default="f32")
+    flags = parser.parse_args()
+    if flags.what == "nodes" and "RAY_AUTH_TOKEN" not in os.environ:
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **own})
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="limbwise-batch-") as folder:
+        globals()[flags.what](flags, Path(folder))
+
+
+def limbwise(*args: object) -> list[str]:
+    return [sys.executable, "-m", "limbwise", *map(str, args)]
+
+
+def links(source: Path, folder: Path, limit: int) -> Path:
+    """The first pictures of a folder tree, as links in a folder of their own."""
+    folder.mkdir()
+    found = sorted(path for path in source.rglob("*") if path.suffix in (".jpg", ".webp", ".png"))
+    for n, path in enumerate(found[:limit]):
+        (folder / f"{n:06}{path.suffix}").symlink_to(path.resolve())
+    return folder
+
+
+# How fast.
+
+
+def speed(flags: argparse.Namespace, folder: Path) -> None:
+    photos = links(flags.source, folder / "photos", flags.limit)
+    count = len(list(photos.iterdir()))
+    same = ("--precision", flags.precision)
+    ways = {
+        "run, 2 threads": lambda out: limbwise("run", photos, "--json", out / "a.jsonl",
+                                               "--threads", 2, *same),
+        "run --processes 2": lambda out: limbwise("run", photos, "--json", out / "a.jsonl",
+                                                  "--processes", 2, *same),
+        "run --processes 1": lambda out: limbwise("run", photos, "--json", out / "a.jsonl",
+                                                  "--processes", 1, *same),
+        "batch, 2 workers": lambda out: limbwise("batch", photos, "--out", out / "o",
+                                                 "--workers", 2, *same),
+        "batch, 1 worker": lambda out: limbwise("batch", photos, "--out", out / "o",
+                                                "--workers", 1, *same),
+    }  # fmt: skip
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for turn in range(flags.rounds):
+        for name, way in ways.items():
+            out = folder / f"{name}-{turn}".replace(" ", "-")
+            out.mkdir()
+            taken[name].append(timed(way(out), out))
+            print(f"{name}: {taken[name][-1][0]:.1f} s", file=sys.stderr)
+    print(f"| {count} pictures, {flags.rounds} rounds | s in all | to the first result | "
+          "pictures/s in all | after the first |")  # fmt: skip
+    print("|---|---|---|---|---|")
+    for name, pairs in taken.items():
+        whole, first = min(pairs)
+        print(f"| {name} | {whole:.1f} | {first:.1f} | {count / whole:.2f} | "
+              f"{count / (whole - first):.2f} |")  # fmt: skip
+
+
+def timed(command: list[str], out: Path) -> tuple[float, float]:
+    """Seconds that a command took, and until its first result was there."""
+    began, first = time.perf_counter(), 0.0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        time.sleep(0.05)
+        if not first and any(path.stat().st_size for path in results(out)):
+            first = time.perf_counter() - began
+    whole = time.perf_counter() - began
+    assert process.stderr is not None
+    if process.returncode:
+        sys.stderr.write(process.stderr.read().decode())
+    return whole, first
+
+
+def results(out: Path) -> list[Path]:
+    return [*out.glob("o/manifest/*.json"), *out.glob(".a*"), *out.glob("a.jsonl")]
+
+
+# How flat.
+
+
+def memory(flags: argparse.Namespace, folder: Path) -> None:
+    photos = folder / "photos"
+    photos.mkdir()
+    small = PIL.Image.fromarray(read_picture(SAMPLE)[::4, ::4, ::-1])
+    small.save(folder / "one.jpg")
+    data = (folder / "one.jpg").read_bytes()
+    for n in range(flags.pictures):
+        (photos / f"{n:06}.jpg").write_bytes(data)
+    out = folder / "out"
+    process = subprocess.Popen(
+        limbwise("batch", photos, "--out", out, "--model", "one-stage", "--size", 64,
+                 "--precision", "f32"), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    print("| pictures done | driver, MB |")
+    print("|---|---|")
+    told = -1
+    while process.poll() is None:
+        time.sleep(1)
+        done = sum(json.loads(path.read_bytes())["frames"] for path in entries(out))
+        tenth = 10 * done // flags.pictures
+        if tenth > told and done:
+            told = tenth
+            print(f"| {done} | {resident(process.pid):.0f} |", flush=True)
+
+
+def entries(out: Path) -> Iterator[Path]:
+    return (path for path in out.glob("manifest/*.json"))
+
+
+def resident(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+# How sure.
+
+
+def nodes(flags: argparse.Namespace, folder: Path) -> None:
+    photos = links(flags.source, folder / "photos", min(flags.limit, 120))
+    draw = random.Random(flags.seed)
+    whole, seconds = folder / "whole", 0.0
+    with two_nodes() as (address, _):
+        process = batch(photos, whole, address)
+        await_shard(process, whole)
+        began = time.monotonic()
+        process.wait()
+        seconds = time.monotonic() - began
+    wanted, equal = content(whole), 0
+    print(f"{len(wanted)} lines in {seconds:.1f} s after the first shard when nobody is disturbed")
+    for turn in range(flags.times):
+        out = folder / f"out-{turn}"
+        with two_nodes() as (address, kill):
+            process = batch(photos, out, address)
+            await_shard(process, out)
+            at = draw.uniform(0, 0.9) * seconds
+            time.sleep(at)
+            done = len(list(out.glob("manifest/*")))
+            kill()
+            process.wait()
+        same = content(out) == wanted
+        equal += same
+        told = "equal" if same else "NOT EQUAL"
+        when = f"killed {at:.1f} s after the first shard, when {done} were done"
+        print(f"{when}: exit {process.returncode}, {told}", flush=True)
+    print(f"{equal} of {flags.times} results equal that of the undisturbed run")
+    if equal < flags.times:
+        raise SystemExit(1)
+
+
+def await_shard(process: "subprocess.Popen[bytes]", out: Path) -> None:
+    while process.poll() is None and not list(out.glob("manifest/*")):
+        time.sleep(0.02)
+
+
+@contextmanager
+def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A cluster of two nodes with a core each: its address, and what kills the second."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    of_each = {"num_cpus": 1, "object_store_memory": 100_000_000}
+    cluster = Cluster(
+        initialize_head=True, head_node_args={**of_each, "include_dashboard": False}
+    )  # fmt: skip
+    second = cluster.add_node(**of_each)
+    try:
+        yield cluster.address, lambda: cluster.remove_node(second, allow_graceful=False)
+    finally:
+        cluster.shutdown()
+
+
+def batch(photos: Path, out: Path, address: str) -> "subprocess.Popen[bytes]":
+    command = limbwise("batch", photos, "--out", out, "--format", "jsonl", "--per-shard", 3,
+                       "--precision", "f32", "--address", address, "--workers", "1,2")  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def content(out: Path) -> list[bytes]:
+    return sorted(
+        line for path in out.glob("shards/*.jsonl") for line in path.read_bytes().splitlines()
+    )
+
+
+def films(flags: argparse.Namespace, folder: Path) -> None:
+    """A film in pieces of ten seconds, against one that is not cut, with the fast model."""
+    from limbwise.distributed import films as joining
+    from limbwise.distributed import sources
+    from limbwise.distributed.job import settled, skeleton_of
+    from limbwise.distributed.store import ROOMS, Store
+    from limbwise.distributed.todo import todo
+    from limbwise.distributed.work import Worker
+
+    film = folder / "film.mp4"
+    code = ["limbwise", "run", flags.source, "--save", film, "--model", "one-stage", "--size", 96]
+    if flags.source.suffix not in (".mp4", ".mkv", ".mov"):  # drawn upon, but a film that is cut
+        subprocess.run([sys.executable, "-m", *map(str, code)], check=True)
+    else:
+        film.symlink_to(flags.source.resolve())
+    sources.PIECE = 10.0
+    job = settled("fast", precision="f32")
+    worker = Worker(job)
+    found = {}
+    for name, cut in (("whole", False), ("cut", True)):
+        store = Store(str(folder / name), "jsonl", skeleton_of(worker.estimate))
+        store.folder.make("", *ROOMS)
+        began, joined = time.perf_counter(), 0.0
+        left = todo(store, sources.items([str(film)], cut=cut))
+        for shard in left.shards:
+            worker(shard, store)
+        for pieces in left.films:
+            start = time.perf_counter()
+            joining.join(job, store, pieces)
+            joined = time.perf_counter() - start
+        found[name] = content(Path(store.address))
+        people = {p["id"] for line in found[name] for p in json.loads(line)["people"]}
+        print(f"{name}: {len(left.shards)} tasks, {len(found[name])} frames, {len(people)} ids, "
+              f"{time.perf_counter() - began:.1f} s, of which joining {joined:.1f}")  # fmt: skip
+    print("equal, byte for byte" if found["whole"] == found["cut"] else "NOT EQUAL")
+
+
+# What planning takes.
+
+
+def listing(flags: argparse.Namespace, folder: Path) -> None:
+    from limbwise.distributed import plan
+    from limbwise.distributed.sources import items
+
+    for n in range(flags.files):
+        if n % 1000 == 0:
+            (folder / f"{n // 1000:04}").mkdir()
+        (folder / f"{n // 1000:04}" / f"{n:07}.jpg").touch()
+    before, began = resident(os.getpid()), time.perf_counter()
+    found = items([str(folder)])
+    shards = plan.shards(found)
+    seconds, grown = time.perf_counter() - began, resident(os.getpid()) - before
+    print(f"{len(found)} files in {len(shards)} shards: {seconds:.1f} s, {grown:.0f} MB, "
+          f"{1e6 * grown / len(found):.0f} bytes a file")  # fmt: skip
+
+
+# What a picture costs, and what a hundred machines take.
+
+
+def costs(flags: argparse.Namespace, folder: Path) -> dict[str, np.ndarray]:
+    from limbwise.distributed.job import settled, skeleton_of
+    from limbwise.distributed.schema import ShardWriter, as_record
+    from limbwise.outputs.records import Result
+
+    paths = sorted(links(flags.source, folder / "photos", min(flags.limit, 200)).iterdir())
+    job = settled(precision=flags.precision)
+    estimate = job.estimator()
+    for path in paths[:8]:
+        estimate(read_picture(path))
+    parts: dict[str, list[float]] = {k: [] for k in ("read", "decode", "first", "second", "write")}
+    size = 0
+    with (folder / "shard").open("wb") as file:
+        writer = ShardWriter(file, "parquet", skeleton_of(estimate))
+        for path in paths:
+            clock = [time.perf_counter()]
+            data = path.read_bytes()
+            clock.append(time.perf_counter())
+            image = read_picture(data, str(path))
+            clock.append(time.perf_counter())
+            seen = estimate.look(image)
+            clock.append(time.perf_counter())
+            poses = estimate.read(*seen, image)
+            clock.append(time.perf_counter())
+            height, width = image.shape[:2]
+            result = Result(str(path), 0, 0.0, width, height, poses, picture=True)
+            writer.add(as_record(result, job.model, job.version))
+            clock.append(time.perf_counter())
+            size += len(data)
+            for name, seconds in zip(parts, np.diff(clock), strict=True):
+                parts[name].append(float(seconds))
+        began = time.perf_counter()
+        writer.close()
+        parts["write"] = [t + (time.perf_counter() - began) / len(paths) for t in parts["write"]]
+    print(f"{len(paths)} pictures, one thread, {flags.precision}; {size / len(paths) / 1e3:.0f} kB "
+          f"read, {(folder / 'shard').stat().st_size / len(paths):.0f} bytes written, "
+          f"{writer.people / len(paths):.1f} people a picture")  # fmt: skip
+    print("| ms a picture | mean | median | p99 |")
+    print("|---|---|---|---|")
+    found = {name: 1000 * np.array(values) for name, values in parts.items()}
+    found["whole"] = np.sum(list(found.values()), axis=0)
+    for name, values in found.items():
+        print(f"| {name} | {values.mean():.2f} | {np.median(values):.2f} | "
+              f"{np.percentile(values, 99):.2f} |")  # fmt: skip
+    return found
+
+
+def cluster(flags: argparse.Namespace, folder: Path) -> None:
+    """Makespan, and work done twice, for shards of several sizes and machines that fail."""
+    whole = costs(flags, folder)["whole"] / 1000
+    ideal = HUNDRED_MILLION * whole.mean() / (MACHINES * CORES)
+    print(f"\nideal: {ideal / 3600:.2f} h on {MACHINES} machines of {CORES} cores")
+    print("| pictures a shard | machines fail every | hours | over the ideal | done twice |")
+    print("|---|---|---|---|---|")
+    for per_shard in (100, 1000, 10_000):
+        for hours, name in ((float("inf"), "never"), (720.0, "30 days"), (8.0, "8 hours")):
+            taken, twice = simulated(whole, per_shard, 3600 * hours, flags.seed)
+            print(f"| {per_shard} | {name} | {taken / 3600:.2f} | {taken / ideal - 1:.1%} | "
+                  f"{twice:.2%} |")  # fmt: skip
+
+
+def simulated(seconds: np.ndarray, per_shard: int, fails: float, seed: int) -> tuple[float, float]:
+    """Seconds until the last shard is done, and the share of work that was lost.
+
+    A shard takes the sum of so many pictures (normal, by the measured mean and deviation), times
+    its machine's speed: lognormal with a deviation of 10 %, and one machine in fifty at a third. A
+    machine fails at exponential intervals, loses what it has begun, and is back after 5 minutes;
+    its shards are given to whoever is free next.
+    """
+    draw = np.random.default_rng(seed)
+    speed = np.exp(draw.normal(0, 0.1, MACHINES))
+    speed[:: MACHINES // 2] *= 3
+    mean, spread = seconds.mean() * per_shard, seconds.std() * per_shard**0.5
+    left = HUNDRED_MILLION // per_shard
+    down = draw.exponential(fails, MACHINES) if np.isfinite(fails) else np.full(MACHINES, np.inf)
+    events = [(0.0, machine) for machine in range(MACHINES) for _ in range(CORES)]
+    heapq.heapify(events)
+    end = lost = done = 0.0
+    while left:
+        now, its = heapq.heappop(events)
+        while down[its] <= now:  # it failed while this core was idle or at its end
+            down[its] += draw.exponential(fails)
+        took = max(draw.normal(mean, spread), 0.1 * mean) * speed[its]
+        if now + took > down[its]:
+            lost += max(down[its] - now, 0)
+            heapq.heappush(events, (down[its] + 300, its))
+            continue
+        left -= 1
+        done += took
+        end = max(end, now + took)
+        heapq.heappush(events, (now + took, its))
+    return end, lost / (lost + done)
+
+
+if __name__ == "__main__":
+    main()
