@@ -33,33 +33,38 @@ MAY = {
     "backends": {"description", "networks"} | NOUNS | FILES,
     "refine": {"backends", "decode", "description", "peaks", "proportions"} | NOUNS,
     "tta": {"backends"} | NOUNS,
-    "estimator": {"backends", "boxes", "decode", "description", "models", "refine", "tta"} | NOUNS,
+    "poses": {"outputs", "places", "sources"} | NOUNS,
+    "estimator": {"backends", "boxes", "decode", "description", "models", "poses", "refine",
+                  "sources", "tta"} | NOUNS,
     "track": NOUNS,
     "pace": {"estimator", "models"} | NOUNS,
     "sources": NOUNS,
     "outputs": {"sources"} | NOUNS | FILES,
     "pipeline": {"estimator", "pace", "sources"} | NOUNS,
+    "follow": {"estimator", "pipeline", "poses", "sources", "track"} | NOUNS,
     "bench": {"backends", "decode", "estimator", "outputs", "refine"} | NOUNS,
     # What learns, measures and writes models.
     "networks": {"description"} | NOUNS | FILES,
     "data": {"sources"} | NOUNS | FILES,
     "evaluation": {"backends", "boxes", "data", "decode", "estimator", "outputs", "refine",
                    "sources"} | NOUNS,
-    "export": {"backends", "boxes", "data", "description", "estimator", "evaluation", "models", "networks",
-               "refine", "sources"} | NOUNS | FILES,
+    "export": {"backends", "boxes", "data", "description", "estimator", "evaluation", "models",
+               "networks", "refine", "sources"} | NOUNS | FILES,
     "train": {"backends", "data", "description", "estimator", "evaluation", "models", "networks",
               "refine", "sources"} | NOUNS | FILES,
     # Who uses it all; nothing imports these.
     "server": {"description", "estimator", "outputs", "sources", "track"} | NOUNS,
-    "cli": {"__init__", "backends", "bench", "data", "estimator", "evaluation", "export", "models",
-            "outputs", "pace", "pipeline", "server", "sources", "track", "train"} | NOUNS | FILES,
-    "__init__": {"estimator", "outputs", "sources", "track"} | NOUNS,
+    "cli": {"__init__", "backends", "bench", "data", "description", "estimator", "evaluation",
+            "export", "follow", "models", "networks", "outputs", "pace", "pipeline", "server",
+            "sources", "track", "train"} | NOUNS | FILES,
+    "__init__": {"estimator", "follow", "outputs", "poses", "sources", "track"} | NOUNS,
     "__main__": {"cli"},
 }  # fmt: skip
 # Rooms that may know PyTorch; everything else runs without.
 TORCH = {"networks", "train", "export", "backends.pytorch"}
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",
-         "starlette", "uvicorn", "prometheus_client"}  # fmt: skip
+         "starlette", "uvicorn", "prometheus_client", "pandas", "polars", "pyarrow",
+         "supervision"}  # fmt: skip
 
 
 def name_of(path: Path) -> str:

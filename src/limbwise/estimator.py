@@ -1,7 +1,8 @@
 """The whole way of a picture: fit, run, decode, back to the picture's own pixels, look again."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from .geometry import Image, View, fit
 from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, SAMPLE, Network, named
 from .network_output import Fields
 from .pose import Pose
+from .poses import Poses, found_in
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
+from .sources.given import as_image
 from .tta import averaged
+
+Given = Any  # what `as_image` makes a picture of
 
 __all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
@@ -78,14 +83,51 @@ class Estimator:
             raise TypeError("only an estimator that limbwise.load made can be pickled")
         return _load_again, (self.made_by,)
 
-    def __call__(self, image: Image) -> list[Pose]:
-        """(H, W, 3) uint8 BGR to poses in its pixels; ValueError for any other kind of array."""
-        return self.many([image])[0]
+    def __call__(self, image: Given, *, rgb: bool = False) -> Poses:
+        """The people of a picture, best first, in its pixels.
 
-    def many(self, images: Sequence[Image]) -> list[list[Pose]]:
-        """The poses of each image; those that fit to one size share one pass of the network."""
-        for image in images:
-            _check(image)
+        Args:
+            image: a path, the bytes of a picture file, a PIL image, a uint8 array (H, W, 3) BGR,
+                (H, W) grey or (H, W, 4) BGRA, or a tensor of PyTorch, also (3, H, W).
+            rgb: whether an array or a tensor is in RGB; files and PIL images say so themselves.
+
+        Raises:
+            BadInput: a file that is missing or no picture.
+            ValueError: an array of another kind; it says what to do.
+        """
+        return self.many([image], rgb=rgb)[0]
+
+    def batch(
+        self, images: Iterable[Given], *, rgb: bool = False, together: int = 1
+    ) -> Iterator[Poses]:
+        """The people of each of any number of pictures, one after another: a picture is taken when
+        its people are asked for, and nothing is kept.
+
+        Args:
+            images: what `estimate(image)` takes, of any iterable.
+            rgb: as for `estimate(image)`.
+            together: how many pictures are taken at a time; of one size they share a pass of the
+                network, which helps small networks on many cores.
+        """
+        if isinstance(images, str | bytes | Path):
+            raise ValueError("batch takes several pictures: estimate(image) takes one")
+        if together < 1:
+            raise ValueError(f"together is a number of pictures, not {together}")
+        several = iter(images)
+        return chain.from_iterable(
+            self.many(some, rgb=rgb) for some in iter(lambda: list(islice(several, together)), [])
+        )
+
+    def many(self, images: Sequence[Given], *, rgb: bool = False) -> list[Poses]:
+        """The people of each image; those that fit to one size share one pass of the network."""
+        pictures = [as_image(image, rgb) for image in images]
+        found = self._poses(pictures)
+        return [
+            found_in(poses, picture, given, rgb)
+            for poses, picture, given in zip(found, pictures, images, strict=True)
+        ]
+
+    def _poses(self, images: Sequence[Image]) -> list[list[Pose]]:
         if self._augmented:
             return [self.read(*self.look(image), image) for image in images]
         fitted = [self.fit(image) for image in images]

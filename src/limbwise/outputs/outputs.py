@@ -98,4 +98,5 @@ class Outputs:
 def _result(frame: Frame, poses: list[Pose]) -> Result:
     height, width = frame.image.shape[:2]
     still = frame.path is not None
-    return Result(frame.source, frame.index, frame.time, width, height, poses, picture=still)
+    time = None if still else frame.time
+    return Result(frame.source, frame.index, time, width, height, poses, picture=still)

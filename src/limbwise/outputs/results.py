@@ -21,7 +21,16 @@ from ..atomic import check_writable, failing_to_write, fitting, replacing, writi
 from ..errors import BadInput
 from ..places import identities, keep
 from ..skeleton import BODY, BODY_25, Skeleton
-from .records import Result, coco_person, csv_header, csv_line, csv_row, openpose_person, record
+from .records import (
+    Result,
+    coco_image_id,
+    coco_person,
+    csv_cells,
+    csv_columns,
+    csv_line,
+    openpose_person,
+    record,
+)
 
 
 class Writer(ABC):
@@ -63,9 +72,6 @@ def open_writer(
         case "csv":
             return Csv(path)
     raise BadInput(f"{format!r} is not a format: choose jsonl, openpose, coco or csv")
-
-
-# What is written of a person, in plain JSON types.
 
 
 def _json(value: object) -> str:
@@ -145,8 +151,7 @@ class CocoResults(_TextFile):
     """
 
     def _text(self, result: Result) -> str:
-        stem = Path(result.source).stem
-        image_id = int(stem) if result.picture and stem.isdecimal() else result.index
+        image_id = coco_image_id(result)
         people = [coco_person(pose, image_id) for pose in result.poses]
         lines = [_json(person) for person in people if person]
         return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
@@ -166,15 +171,15 @@ class Csv(_TextFile):
         if not result.poses:
             return ""
         self._skeleton = self._skeleton or result.poses[0].skeleton
-        text = "" if self._begun else csv_header(self._skeleton.keypoints)
+        text = "" if self._begun else csv_line(csv_columns(self._skeleton.keypoints))
         for n, pose in enumerate(result.poses):
             same = pose.skeleton == self._skeleton  # then nothing is to be made, not even a neck
             shown = pose if same else pose.as_skeleton(self._skeleton)
-            text += csv_line(csv_row(result, n, shown))
+            text += csv_line(csv_cells(result, n, shown))
         return text
 
     def _end(self) -> str:
-        return "" if self._begun else csv_header(())
+        return "" if self._begun else csv_line(csv_columns(()))
 
 
 # The format that is a folder.

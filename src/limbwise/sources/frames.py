@@ -169,12 +169,17 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], str(path)
 
 
+def is_url(text: str) -> bool:
+    """Whether it is an address of a kind that can be opened."""
+    return bool(_URL.match(text))
+
+
 def _kind(item: Source) -> str:
     if isinstance(item, int) or (isinstance(item, str) and item.isdecimal()):
         return "camera"
     if item == "-":
         return "stdin"
-    if _URL.match(str(item)):
+    if is_url(str(item)):
         return "url"
     with suppress(OSError, ValueError):
         return "pipe" if Path(str(item)).is_fifo() else "file"
