@@ -18,7 +18,7 @@ import torch
 
 import limbwise
 from conftest import standing
-from limbwise.cli import app
+from limbwise.cli.run import run as command
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
 from limbwise.follow import run
@@ -57,6 +57,19 @@ def test_every_kind_of_picture_is_the_same_picture(tmp_path) -> None:
     ):  # fmt: skip
         np.testing.assert_array_equal(as_image(given, colours), bgr)
     assert as_image(bgr) is bgr
+
+
+def test_a_pil_image_is_turned_upright_and_the_callers_stays_as_it_is(tmp_path) -> None:
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6
+    PIL.Image.fromarray(noise()).save(tmp_path / "a.jpg", exif=turned)
+    with PIL.Image.open(tmp_path / "a.jpg") as given:
+        for _ in range(2):
+            np.testing.assert_array_equal(as_image(given), as_image(tmp_path / "a.jpg"))
+        assert given.size == (60, 40)
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:1500])
+    with PIL.Image.open(tmp_path / "b.jpg") as given, pytest.raises(BadInput, match="damaged"):
+        as_image(given)
 
 
 def test_grey_is_grey_and_what_is_transparent_is_white_as_in_files() -> None:
@@ -179,7 +192,7 @@ def test_the_defaults_of_python_are_those_of_the_command_line() -> None:
         return {each.name: each.default for each in parameters}
 
     by_command, by_run, by_load = (
-        defaults(each) for each in (app.run, limbwise.run, limbwise.load)
+        defaults(each) for each in (command, limbwise.run, limbwise.load)
     )
     for name in ("track", "smooth", "patience", "model"):
         assert by_run[name] == by_command[name], name

@@ -14,7 +14,7 @@ from ..backends.base import need_torch
 from ..errors import BadInput
 from ..estimator import load_pair
 from ..places import check_places
-from .options import PLACE, CategoryOption, SizeOption, finite, model_files
+from .options import PLACE, CategoryOption, SizeOption, check_order, finite, model_files
 from .terminal import failing_in_one_line, progress, stderr
 
 WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl")  # into --out
@@ -123,6 +123,7 @@ def train(
 ) -> None:
     """Train a network on COCO keypoint labels; checkpoints, log.jsonl and TensorBoard in --out."""
     need_torch()
+    check_order(annotations, images)
     from ..train.run import Data, train
 
     keep_freed_memory()
@@ -231,6 +232,7 @@ def check_data(
 ) -> None:
     """Count what is labelled, name what is wrong, and draw labels and targets on a page."""
     need_torch()
+    check_order(annotations, images)
     from ..train.check_data import check_data
 
     check_places([annotations, images], {"--page": page})

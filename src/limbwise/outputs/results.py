@@ -1,4 +1,4 @@
-"""Results, frame by frame, to files: JSON lines, OpenPose JSON, COCO results, CSV.
+"""Results, frame by frame, to files: JSON lines, JSON, OpenPose JSON, COCO results, CSV, Parquet.
 
 A file grows under a temporary name and takes its place when the writer is closed, whatever ended
 the work: after Ctrl-C it holds what was added so far. The old file stays only where writing itself
@@ -50,6 +50,9 @@ class Writer(ABC):
         self.close()
 
 
+FORMATS = ("jsonl", "json", "openpose", "coco", "csv", "parquet")
+
+
 def open_writer(
     path: str | Path,
     format: str,  # noqa: A002
@@ -57,7 +60,7 @@ def open_writer(
     points: int = 25,
     inputs: Iterable[Path] = (),
 ) -> Writer:
-    """A writer of `format` jsonl, openpose, coco or csv; `points`, 18 or 25, is OpenPose's layout.
+    """A writer of one of the FORMATS; `points`, 18 or 25, is the layout of openpose.
 
     `path` is a file, or "-" for standard output; for openpose it is a folder, in which none of the
     `inputs` is replaced. BadInput if nothing can be written there.
@@ -65,13 +68,19 @@ def open_writer(
     match format:
         case "jsonl":
             return JsonLines(path)
+        case "json":
+            return JsonList(path)
+        case "parquet":
+            from .tables import Parquet
+
+            return Parquet(path)
         case "openpose":
             return OpenPose(path, points, inputs)
         case "coco":
             return CocoResults(path)
         case "csv":
             return Csv(path)
-    raise BadInput(f"{format!r} is not a format: choose jsonl, openpose, coco or csv")
+    raise BadInput(f"{format!r} is not a format: choose one of {', '.join(FORMATS)}")
 
 
 def _json(value: object) -> str:
@@ -141,6 +150,16 @@ class JsonLines(_TextFile):
 
     def _text(self, result: Result) -> str:
         return _json(record(result)) + "\n"
+
+
+class JsonList(_TextFile):
+    """The same records as one JSON list."""
+
+    def _text(self, result: Result) -> str:
+        return (",\n" if self._begun else "[\n") + _json(record(result))
+
+    def _end(self) -> str:
+        return "\n]\n" if self._begun else "[]\n"
 
 
 class CocoResults(_TextFile):

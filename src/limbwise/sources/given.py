@@ -15,7 +15,7 @@ import PIL.Image
 from ..errors import BadInput
 from ..geometry import Image
 from .frames import VIDEOS, is_url
-from .image import read_picture, to_bgr
+from .image import broken, quiet, read_picture, to_bgr
 
 KINDS = "a path, bytes, a PIL image, a uint8 array or a tensor"
 
@@ -34,7 +34,7 @@ def as_image(given: Any, rgb: bool = False) -> Image:
     if isinstance(given, bytes | bytearray | memoryview):
         return read_picture(bytes(given))
     if isinstance(given, PIL.Image.Image):
-        return to_bgr(given.copy(), "the picture")  # it is turned upright, the caller's is not
+        return _of_pillow(given)
     if type(given).__module__.partition(".")[0] == "torch":
         given = _channels_last(given.detach().cpu().numpy())
     if isinstance(given, list | tuple):
@@ -53,6 +53,16 @@ def _read(path: str | Path) -> Image:
     if Path(path).suffix.lower() in VIDEOS.split():
         raise BadInput(f"{path} is a film: limbwise.run({str(path)!r}) gives its people by frames")
     return read_picture(path)
+
+
+def _of_pillow(given: PIL.Image.Image) -> Image:
+    """Of a copy, since it is turned upright and the caller's is not."""
+    try:
+        with quiet():
+            picture = given.copy()
+    except Exception as error:  # on damaged data Pillow raises almost anything
+        raise BadInput(broken("the picture", error)) from error
+    return to_bgr(picture, "the picture")
 
 
 def _channels_last(array: Any) -> Any:
