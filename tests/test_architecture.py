@@ -33,12 +33,16 @@ MAY = {
     "backends": {"description", "networks"} | NOUNS | FILES,
     "refine": {"backends", "decode", "description", "peaks", "proportions"} | NOUNS,
     "tta": {"backends"} | NOUNS,
-    "estimator": {"backends", "boxes", "decode", "description", "models", "refine", "tta"} | NOUNS,
+    "poses": {"outputs", "places", "sources"} | NOUNS,
+    "loading": {"backends", "models"} | NOUNS,
+    "estimator": {"backends", "boxes", "decode", "description", "loading", "models", "poses",
+                  "refine", "sources", "tta"} | NOUNS,
     "track": NOUNS,
     "pace": {"estimator", "models"} | NOUNS,
     "sources": NOUNS,
     "outputs": {"sources"} | NOUNS | FILES,
     "pipeline": {"estimator", "pace", "sources"} | NOUNS,
+    "follow": {"estimator", "pipeline", "poses", "sources", "track"} | NOUNS,
     "bench": {"backends", "decode", "estimator", "outputs", "refine"} | NOUNS,
     # What learns, measures and writes models.
     "networks": {"description"} | NOUNS | FILES,
@@ -51,19 +55,20 @@ MAY = {
               "refine", "sources"} | NOUNS | FILES,
     # Who uses it all; nothing imports these.
     "processes": {"estimator", "sources"} | NOUNS,
-    "distributed": {"__init__", "backends", "estimator", "models", "outputs", "sources", "track"}
+    "distributed": {"__init__", "backends", "estimator", "loading", "models", "outputs", "sources", "track"}
     | NOUNS | FILES,
     "server": {"description", "estimator", "outputs", "sources", "track"} | NOUNS,
-    "cli": {"__init__", "backends", "bench", "data", "distributed", "estimator", "evaluation", "export",
-            "models", "outputs", "pace", "pipeline", "processes", "server", "sources", "track", "train"}
-    | NOUNS | FILES,
-    "__init__": {"estimator", "outputs", "sources", "track"} | NOUNS,
+    "cli": {"__init__", "backends", "bench", "data", "description", "distributed", "estimator",
+            "evaluation", "export", "follow", "models", "networks", "outputs", "pace", "pipeline",
+            "processes", "server", "sources", "track", "train"} | NOUNS | FILES,
+    "__init__": {"estimator", "follow", "outputs", "poses", "sources", "track"} | NOUNS,
     "__main__": {"cli"},
 }  # fmt: skip
 # Rooms that may know PyTorch; everything else runs without.
 TORCH = {"networks", "train", "export", "backends.pytorch"}
 HEAVY = {"torch", "openvino", "onnxruntime", "onnx", "pycocotools", "pygame", "safetensors",
-         "starlette", "uvicorn", "prometheus_client", "ncnn", "ai_edge_litert"}  # fmt: skip
+         "starlette", "uvicorn", "prometheus_client", "ncnn", "ai_edge_litert", "pandas", "polars",
+         "pyarrow", "supervision"}  # fmt: skip
 
 
 def name_of(path: Path) -> str:

@@ -64,12 +64,10 @@ def test_a_models_own_thresholds_hold_unless_others_are_asked_for() -> None:
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((10, 10), np.uint8),
-        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 2), np.uint8),
         np.zeros((10, 10, 3), np.float32),
         np.zeros((0, 10, 3), np.uint8),
         np.zeros((10, 0, 3), np.uint8),
-        "cat.jpg",
     ],
 )
 def test_what_is_no_image_is_refused(image) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbwise.backends import pytorch
-from limbwise.backends.mobile import mobile
+from limbwise.backends.mobile import load as load_mobile
 from limbwise.cli.app import exit_code
 from limbwise.description import Description
 from limbwise.errors import BadInput
@@ -52,7 +52,7 @@ def test_an_export_says_what_pytorch_says(ending, stage, small, tmp_path, capfd)
     assert export_mobile(small[stage], out) < 1e-3
     assert capfd.readouterr() == ("", "")  # converters are talkative
     assert sorted(tmp_path.iterdir()) == sorted(with_weights(out))
-    made, truth = mobile(out, 1), pytorch.load(small[stage])
+    made, truth = load_mobile(out, 1), pytorch.load(small[stage])
     assert made.description == truth.description
     rows, columns = made.description.crop or (64, 64)
     images = np.random.default_rng(0).integers(0, 256, (2, rows, columns, 3), np.uint8)
@@ -66,7 +66,7 @@ def test_a_smaller_input_is_padded_and_a_larger_one_refused(ending, small, tmp_p
     need(*NEEDS[ending])
     out = tmp_path / f"model{ending}"
     export_mobile(small["detector"], out)
-    made, truth = mobile(out, 1), pytorch.load(small["detector"])
+    made, truth = load_mobile(out, 1), pytorch.load(small["detector"])
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3), np.uint8)
     below = np.full_like(image, 128)
     whole = truth(np.concatenate([image, below], axis=1))[0].boxes
@@ -140,11 +140,11 @@ def test_files_that_are_none_of_ours_are_one_line(tmp_path) -> None:
     its = Description("a", COCO, crop=(64, 48), prior=False)
     described.with_suffix(".json").write_text(its.to_json())
     with pytest.raises(BadInput, match="cannot be run by NCNN"):
-        mobile(described)
+        load_mobile(described)
     described.with_suffix(".json").write_text(json.dumps({"name": "a"}))
     with pytest.raises(BadInput, match="damaged limbwise description"):
-        mobile(described)
+        load_mobile(described)
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 40)
     with pytest.raises(BadInput, match=r"LiteRT model|not exported"):
-        mobile(damaged)
+        load_mobile(damaged)

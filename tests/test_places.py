@@ -203,7 +203,9 @@ def test_in_a_folder_of_drawings_or_poses_no_input_is_replaced(tmp_path: Path, p
     [
         ("poses.csv", None, "csv"),
         ("poses.jsonl", None, "jsonl"),
-        ("poses.json", None, "jsonl"),
+        ("poses.json", None, "json"),
+        ("poses.json", "jsonl", "jsonl"),
+        ("poses.parquet", None, "parquet"),
         ("poses.json", "coco", "coco"),
         ("poses", None, "jsonl"),
         ("poses", "openpose", "openpose"),

@@ -8,7 +8,6 @@ import onnx
 import pytest
 
 from conftest import REFERENCE, needs_reference
-from limbwise import estimator
 from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.backends.base import Runtime
 from limbwise.description import Description
@@ -176,7 +175,7 @@ def test_each_runtime_and_precision_takes_its_file_of_a_bundled_model(monkeypatc
         monkeypatch.setattr(
             BACKENDS[name], "load", lambda path, *how, n=name: taken.append((n, path.name))
         )
-    monkeypatch.setattr(estimator, "fastest", lambda ways, threads: ways[-1])
+    monkeypatch.setattr("limbwise.loading.fastest", lambda ways, threads: ways[-1])
     monkeypatch.setattr("limbwise.backends.precision.capabilities", lambda: ["FP32", "INT8"])
     there = (".onnx", ".xml")
     monkeypatch.setattr("pathlib.Path.is_file", lambda path: path.suffix in there)

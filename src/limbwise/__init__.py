@@ -1,8 +1,11 @@
 """limbwise: the skeleton of every person in a picture, in real time, on a plain CPU.
 
-estimate = limbwise.load("model.onnx")
-for frame in limbwise.frames("street.mp4"):
-    picture = limbwise.draw(frame.image, estimate(frame.image))
+estimate = limbwise.load()
+people = estimate("photo.jpg")
+people.save("drawn.png")
+
+for people in limbwise.run("street.mp4"):
+    picture = people.draw()
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +15,13 @@ from .errors import BadInput
 from .estimator import Estimator, load
 from .outputs.draw import draw
 from .pose import Pose, oks
+from .poses import Poses
 from .skeleton import BODY, BODY_25, COCO, Skeleton
 from .sources.image import read_picture
 from .track import Tracker
 
 if TYPE_CHECKING:
+    from .follow import run
     from .outputs.recorder import Recorder
     from .sources.frames import Frame, frames
 
@@ -33,6 +38,7 @@ __all__ = [
     "Estimator",
     "Frame",
     "Pose",
+    "Poses",
     "Recorder",
     "Skeleton",
     "Tracker",
@@ -42,6 +48,7 @@ __all__ = [
     "load",
     "oks",
     "read_picture",
+    "run",
 ]
 
 
@@ -55,4 +62,8 @@ def __getattr__(name: str) -> Any:
         from .sources import frames as video
 
         return getattr(video, name)
+    if name == "run":
+        from .follow import run
+
+        return run
     raise AttributeError(f"module 'limbwise' has no attribute {name!r}")

@@ -1,27 +1,29 @@
 """The whole way of a picture: fit, run, decode, back to the picture's own pixels, look again."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .backends import onnxruntime, openvino, pytorch
-from .backends.base import Runtime, is_checkpoint
-from .backends.mobile import ENDINGS as MOBILE
-from .backends.mobile import mobile
-from .backends.precision import Way, fastest, ways
+from .backends.base import Runtime
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
 from .decode import DecodeOptions, decode
 from .errors import BadInput, named_options
 from .geometry import Image, View, fit
-from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, SAMPLE, Network, named
+from .loading import load_pair, stages
+from .models.catalogue import SAMPLE
 from .network_output import Fields
 from .pose import Pose
+from .poses import Poses, found_in
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
+from .sources.given import as_image
 from .tta import averaged
+
+Given = Any  # what `as_image` makes a picture of
 
 __all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
@@ -80,14 +82,51 @@ class Estimator:
             raise TypeError("only an estimator that limbwise.load made can be pickled")
         return _load_again, (self.made_by,)
 
-    def __call__(self, image: Image) -> list[Pose]:
-        """(H, W, 3) uint8 BGR to poses in its pixels; ValueError for any other kind of array."""
-        return self.many([image])[0]
+    def __call__(self, image: Given, *, rgb: bool = False) -> Poses:
+        """The people of a picture, best first, in its pixels.
 
-    def many(self, images: Sequence[Image]) -> list[list[Pose]]:
-        """The poses of each image; those that fit to one size share one pass of the network."""
-        for image in images:
-            _check(image)
+        Args:
+            image: a path, the bytes of a picture file, a PIL image, a uint8 array (H, W, 3) BGR,
+                (H, W) grey or (H, W, 4) BGRA, or a tensor of PyTorch, also (3, H, W).
+            rgb: whether an array or a tensor is in RGB; files and PIL images say so themselves.
+
+        Raises:
+            BadInput: a file that is missing or no picture.
+            ValueError: an array of another kind; it says what to do.
+        """
+        return self.many([image], rgb=rgb)[0]
+
+    def batch(
+        self, images: Iterable[Given], *, rgb: bool = False, together: int = 1
+    ) -> Iterator[Poses]:
+        """The people of each of any number of pictures, one after another: a picture is taken when
+        its people are asked for, and nothing is kept.
+
+        Args:
+            images: what `estimate(image)` takes, of any iterable.
+            rgb: as for `estimate(image)`.
+            together: how many pictures are taken at a time; of one size they share a pass of the
+                network, which helps small networks on many cores.
+        """
+        if isinstance(images, str | bytes | Path):
+            raise ValueError("batch takes several pictures: estimate(image) takes one")
+        if together < 1:
+            raise ValueError(f"together is a number of pictures, not {together}")
+        several = iter(images)
+        return chain.from_iterable(
+            self.many(some, rgb=rgb) for some in iter(lambda: list(islice(several, together)), [])
+        )
+
+    def many(self, images: Sequence[Given], *, rgb: bool = False) -> list[Poses]:
+        """The people of each image; those that fit to one size share one pass of the network."""
+        pictures = [as_image(image, rgb) for image in images]
+        found = self._poses(pictures)
+        return [
+            found_in(poses, picture, given, rgb)
+            for poses, picture, given in zip(found, pictures, images, strict=True)
+        ]
+
+    def _poses(self, images: Sequence[Image]) -> list[list[Pose]]:
         if self._augmented:
             return [self.read(*self.look(image), image) for image in images]
         fitted = [self.fit(image) for image in images]
@@ -199,81 +238,3 @@ def load(
 
 def _load_again(arguments: dict[str, Any]) -> Estimator:
     return load(**arguments)
-
-
-def load_pair(
-    model: str | Path | None = None,
-    *,
-    person: str | Path | bool | None = None,
-    runtime: str = "openvino",
-    precision: str = "fast",
-    threads: int | None = None,
-    device: str = "cpu",
-    pinning: bool = False,
-) -> tuple[Runtime, Runtime | None]:
-    """The runtimes of the first and of the second stage; arguments and errors as for `load`.
-
-    `pinning` keeps OpenVINO's threads on their cores.
-    """
-    if runtime not in ("openvino", "onnx", "torch"):
-        raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
-
-    def started(stage: Network | Path) -> Runtime:
-        if isinstance(stage, Path) and stage.suffix in MOBILE:
-            return mobile(stage, threads)
-        if runtime == "openvino":
-            return openvino.load(*_way(stage, precision, threads), threads, pinning)
-        path = _file(stage, runtime)
-        if runtime == "onnx":
-            return onnxruntime.load(path, threads, precision)
-        return pytorch.load(path, threads, precision, device)
-
-    first, second = stages(model, person)
-    return started(first), started(second) if second else None
-
-
-def stages(
-    model: str | Path | None, person: str | Path | bool | None = None
-) -> tuple[Network | Path, Network | Path | None]:
-    """What `load` would take for the first and the second stage: a bundled network or a file;
-    BadInput if a file is missing or of another kind."""
-    bundled = named(ONE_STAGE if model is None and person is False else model)
-    first = bundled.first if bundled else _checked(Path(model or ""))
-    if bundled and bundled.second and person is False:
-        raise BadInput(
-            f"the model {bundled.name} needs its second stage: --model {ONE_STAGE} does without"
-        )
-    if person is None:
-        return first, bundled.second if bundled else None
-    if isinstance(person, bool):
-        return first, CATALOGUE[DEFAULT].second if person else None
-    return first, _checked(Path(person))
-
-
-def _file(stage: Network | Path, runtime: str) -> Path:
-    if isinstance(stage, Path):
-        return stage
-    return _checked(stage.checkpoint if runtime == "torch" else stage.plain)
-
-
-def _way(stage: Network | Path, precision: str, threads: int | None) -> Way:
-    """The file and the precision that OpenVINO computes."""
-    plain, quantised = (stage, None) if isinstance(stage, Path) else (stage.plain, stage.quantised)
-    if precision == "fast":
-        if quantised is None and is_checkpoint(plain):
-            return plain, "f32"
-        return fastest(ways(_checked(plain), quantised), threads)
-    if precision == "int8" and quantised is not None:
-        return _checked(quantised), precision
-    return _checked(plain), precision
-
-
-def _checked(path: Path) -> Path:
-    if not path.is_file():
-        raise BadInput(f"the model file {path} does not exist; bundled are {', '.join(CATALOGUE)}")
-    if path.suffix not in (".onnx", ".xml", *MOBILE) and not is_checkpoint(path):
-        raise BadInput(
-            f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed, "
-            "or .tflite or .param of ours"
-        )
-    return path

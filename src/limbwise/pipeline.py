@@ -26,10 +26,14 @@ Item = TypeVar("Item")
 @dataclass(eq=False)
 class Stats:
     """What a run took: seconds from a frame's arrival to its poses for each frame that was shown,
-    frames dropped because a newer one was there, and seconds from the first frame to the last."""
+    frames dropped because a newer one was there, and seconds from the first frame to the last.
+
+    Of a `live` source the latency counts; a film's frames wait for their turn, so there it says
+    nothing."""
 
     latencies: list[float] = field(default_factory=list)
     dropped: int = 0
+    live: bool = False
     began: float = 0.0
     ended: float = 0.0
 
@@ -42,10 +46,12 @@ class Stats:
     def __str__(self) -> str:
         if not self.latencies:
             return "no frames"
+        count, seconds = len(self.latencies), max(self.ended - self.began, 1e-9)
+        if not self.live:
+            return f"{count} frames in {seconds:.1f} s, {count / seconds:.1f} a second"
         middle, late = np.percentile(self.latencies, (50, 99)) * 1000
-        rate = len(self.latencies) / max(self.ended - self.began, 1e-9)
         return (
-            f"{len(self.latencies)} frames, {rate:.1f} a second, {self.dropped} dropped; "
+            f"{count} frames, {count / seconds:.1f} a second, {self.dropped} dropped; "
             f"from frame to poses {middle:.0f} ms (median), {late:.0f} ms (99th percentile)"
         )
 
@@ -62,6 +68,7 @@ def flow(
     What reading or the network raises is raised here, after the poses of all frames before it.
     """
     stats = Stats() if stats is None else stats
+    stats.live = live
 
     def dropped() -> None:
         stats.dropped += 1

@@ -12,7 +12,7 @@ from .skeleton import MIDPOINTS, Skeleton
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pose:
     """xy (K, 2) in pixels of the image that was given, nan where not found; confidence (K,) in
     0..1, 0 where not found; `score` ranks people of all pictures; `id` is a tracker's."""
@@ -30,6 +30,12 @@ class Pose:
                 f"a pose of {count} keypoints needs xy ({count}, 2) and confidence ({count},), "
                 f"not {self.xy.shape} and {self.confidence.shape}"
             )
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{side:.0f}" for side in self.box)
+        found = f"{int(self.found.sum())} of {len(self.xy)} keypoints"
+        name = "" if self.id is None else f"id {self.id}, "
+        return f"<Pose: {name}{found}, score {self.score:.2f}, box ({box})>"
 
     def __getitem__(self, name: str) -> Array:
         """xy (2,) of a keypoint by its name; KeyError if the skeleton has none of that name."""

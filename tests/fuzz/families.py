@@ -44,8 +44,17 @@ def pictures(random: Random, folder: Path) -> Case:
     name = random.choice([*of.NAMES, *["x"] * 12]).replace("/", "") + ending
     (folder / name).write_bytes(data)
     source = random.choice([f"./{name}", ".", f"./*{ending or 'x'}"])
-    outputs = random.choice([[], ["--save", "o.png"], ["--save", "o"], ["--json", "o.csv"]])
-    return Case(["run", source, *SMALL, *outputs], outputs=["o.png", "o", "o.csv"])
+    outputs = random.choice(
+        [
+            [],
+            ["--save", "o.png"],
+            ["--save", "o"],
+            ["--json", "o.csv"],
+            ["--recursive", "--json", "coco:o.json"],
+        ]
+    )
+    verb = ["info", source] if random.random() < 0.15 else ["run", source, *SMALL, *outputs]
+    return Case(verb, outputs=["o.png", "o", "o.csv", "o.json"])
 
 
 def films(random: Random, folder: Path) -> Case:
@@ -55,8 +64,11 @@ def films(random: Random, folder: Path) -> Case:
     name = "film" + random.choice([of.ENDINGS[form], ".mp4", ""])
     (folder / "neighbour.mp4").write_bytes(of.film("mp4"))
     (folder / name).write_bytes(data)
-    outputs = random.choice([[], ["--save", "o.mp4"], ["--save", "o.gif", "--json", "o.json"]])
-    return Case(["run", name, *SMALL, *outputs], outputs=["o.mp4", "o.gif", "o.json"])
+    outputs = random.choice(
+        [[], ["--save", "o.mp4"], ["--save", "o.webm"], ["--save", "o.gif", "--json", "o.json"]]
+    )
+    verb = ["info", name] if random.random() < 0.15 else ["run", name, *SMALL, *outputs]
+    return Case(verb, outputs=["o.mp4", "o.webm", "o.gif", "o.json"])
 
 
 def stdin(random: Random, folder: Path) -> Case:
@@ -86,6 +98,7 @@ def models(random: Random, folder: Path) -> Case:
             ["run", small_picture(folder), "--size", "64", option, f"m{ending}"],
             ["export", f"m{ending}", random.choice(["o.onnx", "o.xml", "o.txt", "m.onnx"])],
             ["eval", "none.json", ".", option, f"m{ending}"],
+            ["info", f"m{ending}"],
         ]),
         outputs=["o.onnx", "o.xml", "o.bin"],
     )  # fmt: skip
@@ -99,6 +112,7 @@ def labels(random: Random, folder: Path) -> Case:
         random.choice([
             ["eval", "labels.json", ".", *SMALL, "--metrics", "o.json"],
             ["check-data", "labels.json", ".", "--page", "o.html"],
+            ["info", "labels.json"],
         ]),
         outputs=["o.json", "o.html"],
     )  # fmt: skip
@@ -113,6 +127,8 @@ OPTIONS = {
     "bench": ("--size", "--threads", "--batch", "--processes", "--image", "--json", "--plot"),
     "export": ("--size", "--limit", "--max-drop", "--calibration"),
     "serve": ("--port", "--max-mb", "--queue", "--min-score", "--what"),
+    "info": ("--what",),
+    "doctor": ("--camera", "--what"),
     "train": ("--epochs", "--what", "--size", "--decay", "--batch-size", "--augment"),
 }  # fmt: skip
 # What starts something long or listens for ever, when it happens to be valid.
@@ -123,13 +139,15 @@ def options(random: Random, folder: Path) -> Case:
     verb = random.choice(list(OPTIONS))
     option = random.choice(OPTIONS[verb])
     value = random.choice([v for v in of.NUMBERS if v not in VALID.get(option, ())])
-    if verb in ("serve", "train", "bench"):  # only what cannot be meant: else it would run on
+    # Only what cannot be meant: else it would run on.
+    if verb in ("serve", "train", "bench", "doctor"):
         value = random.choice(["ten", "0x20", "1.5.2", "None", "inf", "nan", "1e30", "9" * 40])
         value = "nothing/there/a.json" if option in ("--json", "--plot", "--image") else value
     small_picture(folder)
     (folder / "labels.json").write_text(json.dumps(of.labels(random, "me.jpg")))
     first = {"run": ["me.jpg", *SMALL], "eval": ["labels.json", ".", *SMALL],
-             "export": ["none.pth", "o.onnx"], "train": ["labels.json", "."]}  # fmt: skip
+             "export": ["none.pth", "o.onnx"], "info": ["me.jpg"],
+             "train": ["labels.json", "."]}  # fmt: skip
     args = [verb, *first.get(verb, []), option, value]
     return Case(args, outputs=[value, f"{value}.jpg"] if value else [])
 

@@ -21,7 +21,7 @@ ENDINGS = (".tflite", ".param")
 MISSING = "{} is missing: pip install 'limbwise[mobile]'"
 
 
-def mobile(path: Path, threads: int | None = None) -> Runtime:
+def load(path: Path, threads: int | None = None) -> Runtime:
     """Runs a file that `limbwise export` wrote for LiteRT or NCNN, in f32; BadInput for others."""
     return (litert if path.suffix == ".tflite" else ncnn)(path, threads)
 

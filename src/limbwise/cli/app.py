@@ -1,70 +1,31 @@
-"""The command line: one function per verb. `limbwise --help` lists them.
+"""The command line: a file per verb, put together here. `limbwise --help` lists them by theme.
 
 What a user can mend ends in one line on stderr and exit code 2; Ctrl-C finishes the files and ends
 with 130.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..atomic import check_writable, is_stdout, write_json
-from ..checks import shown
-from ..errors import BadInput
-from ..estimator import MIN_SCORE, Estimator, load, load_pair
 from ..interrupts import let_end, listen
-from ..models.catalogue import CATALOGUE
-from ..outputs.outputs import Outputs, chosen_format
-from ..pace import Paced, described
-from ..pipeline import Stats, flow, timed
-from ..places import check_places
-from ..pose import Pose
-from ..processes import flow_in_processes
-from ..sources.frames import Frame, are_files, count, files, frames, is_live, is_pipe
-from ..track import Tracker
 from .batch import batch
 from .bench import bench, models
+from .doctor import doctor
 from .environment import prepare
-from .options import (
-    LARGEST_INPUT,
-    MANY,
-    PLACE,
-    CategoryOption,
-    FormatOption,
-    MinScoreOption,
-    ModelOption,
-    PersonOption,
-    Precision,
-    PrecisionOption,
-    RefineOption,
-    RuntimeName,
-    RuntimeOption,
-    SizeOption,
-    ThreadsOption,
-    finite,
-    model_files,
-    not_empty,
-    person_wanted,
-)
+from .eval import evaluate
+from .info import info
+from .run import run
 from .serve import serve
-from .terminal import (
-    Reports,
-    calling,
-    failing_in_one_line,
-    progress,
-    stderr,
-    stdout_is_terminal,
-)
+from .terminal import calling, failing_in_one_line
 from .train import check_data, export, train
 
 app = typer.Typer(
-    name="limbwise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+    name="limbwise", no_args_is_help=True, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)
@@ -75,261 +36,31 @@ def options(version: Annotated[bool, typer.Option("--version", help="Show it.")]
         raise typer.Exit
 
 
-@app.command()
-@failing_in_one_line()
-def run(
-    source: Annotated[
-        list[str],
-        typer.Argument(help="Pictures, folders, patterns, videos, URLs, a camera number, or -."),
-    ],
-    model: ModelOption = None,
-    person_model: PersonOption = None,
-    refine: RefineOption = None,
-    runtime: RuntimeOption = RuntimeName.openvino,
-    size: SizeOption = None,
-    precision: PrecisionOption = Precision.fast,
-    threads: ThreadsOption = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            "--save", help="Drawn pictures: .mp4 .gif .webp .png .jpg or a folder.", **PLACE
-        ),
-    ] = None,
-    json_path: Annotated[
-        str | None,
-        typer.Option(
-            "--json", help="Keypoints to this file or folder; - is stdout.", callback=not_empty
-        ),
-    ] = None,
-    format: FormatOption = None,  # noqa: A002 - the option's name
-    show: Annotated[
-        bool, typer.Option("--show", help="A window: Esc quits, p pauses, space steps, s saves.")
-    ] = False,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Draw a box round each person.")] = False,
-    track: Annotated[
-        bool, typer.Option("--track/--no-track", help="In videos: give people ids that stay.")
-    ] = True,
-    smooth: Annotated[
-        bool, typer.Option("--smooth/--no-smooth", help="Calm the keypoints of the tracked.")
-    ] = True,
-    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=1000)] = None,
-    min_score: MinScoreOption = MIN_SCORE,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            "--fps",
-            min=0.1,
-            max=1000,
-            callback=finite,
-            help="The best model and --size that keep this rate here; measured, and held.",
-        ),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            "--processes", min=1, max=1024, help="Of pictures: so many at once, a core each."
-        ),
-    ] = None,
-    stats: Annotated[
-        bool, typer.Option("--stats", help="At the end: rate, latency, frames dropped.")
-    ] = False,
-    patience: Annotated[
-        float,
-        typer.Option(
-            "--patience",
-            min=0.0,
-            max=1e6,
-            callback=finite,
-            help="Seconds that a silent pipe is waited for and a broken stream is tried again.",
-        ),
-    ] = 60.0,
-) -> None:
-    """Find the people in SOURCE; JSON lines to stdout unless --save, --json or --show."""
-    sources: list[str] = source
-    to_stdout = json_path is None and save is None and not show
-    if format and json_path is None and not to_stdout:
-        raise BadInput("--format says how --json is written: name a place with --json, too")
-    json_path = "-" if to_stdout else json_path
-    form = chosen_format(json_path or "-", format and format.value)
-    inputs = files(sources)
-    check_places([*inputs, *model_files(model, person_model)], _writes(save, json_path, form))
-    with ExitStack() as stack:
-        outputs = stack.enter_context(
-            Outputs(save, json_path, form, show=show, boxes=boxes, inputs=inputs)
-        )
-        arguments: dict[str, Any] = {
-            "model": model, "person": person_wanted(person_model, refine), "runtime": runtime.value,
-            "precision": precision.value, "threads": threads, "height": size,
-            "max_people": max_people, "min_score": min_score,
-        }  # fmt: skip
-        bad = stack.enter_context(Reports())
-        quiet = is_stdout(json_path or "") and stdout_is_terminal()
-        live = is_live(sources) and not is_pipe(sources)  # whoever sends into a pipe can wait
-        total = None if quiet or is_live(sources) else count(sources)
-        follow = _follower(smooth) if track else lambda frame, poses: poses
-        taken = Stats()
-        if stats:
-            stack.callback(lambda: stderr.print(str(taken), highlight=False, soft_wrap=True))
-        if processes:
-            its = flow_in_processes(
-                _pictures(sources, inputs, fps), {**arguments, "threads": threads or 1}, processes,
-                on_bad=bad, images=bool(save or show),
-            )  # fmt: skip
-            seen = stack.enter_context(closing(timed(its, taken)))
-        else:
-            estimate = load(**arguments)
-            way: Estimator | Paced = estimate
-            if fps:
-                default = model is None and size is None and refine is None and not person_model
-                way = _paced(estimate, fps, list(CATALOGUE) if default else [])
-            one = sources if len(sources) > 1 else sources[0]
-            frames_ = frames(one, on_bad=bad, patience=patience)
-            seen = stack.enter_context(closing(flow(frames_, way, live=live, stats=taken)))
-        for frame, poses in progress(seen, total, "frames", quiet):
-            if not outputs(frame, follow(frame, poses)):
-                break
-    if bad.count:
-        raise typer.Exit(2)
+# Theme, name, function, examples.
+VERBS = (
+    ("People in pictures", "run", run, (
+        "limbwise run photo.jpg --save drawn.png",
+        "limbwise run street.mp4 --save drawn.mp4 --json people.csv",
+        "limbwise run photos/ --recursive --json coco:people.json",
+        "limbwise run 0 --show",
+    )),
+    ("People in pictures", "batch", batch, (
+        "limbwise batch s3://bucket/photos/ --out shards/",
+    )),
+    ("People in pictures", "serve", serve, ("limbwise serve --port 8000",)),
+    ("Models", "models", models, ("limbwise models",)),
+    ("Models", "info", info, ("limbwise info street.mp4", "limbwise info labels.json")),
+    ("Models", "export", export, ("limbwise export best.safetensors model.onnx",)),
+    ("Models", "bench", bench, ("limbwise bench --model fast --threads 1,2",)),
+    ("Own labels", "check-data", check_data, ("limbwise check-data labels.json photos/",)),
+    ("Own labels", "train", train, ("limbwise train labels.json photos/ --out my-run",)),
+    ("Own labels", "eval", evaluate, ("limbwise eval labels.json photos/ --model fast",)),
+    ("When something is wrong", "doctor", doctor, ("limbwise doctor",)),
+)  # fmt: skip
 
-
-def _writes(save: Path | None, json_path: str | None, form: str) -> dict[str, str | Path | None]:
-    """The outputs by their options. Drawings and OpenPose's files may share a folder."""
-    shared = form == "openpose" and save is not None and not save.suffix
-    return {"--save": save, "--json": None if shared else json_path}
-
-
-def _pictures(sources: list[str], inputs: list[Path], fps: float | None) -> list[Path]:
-    """The files that several processes share; BadInput if there is more than pictures to do."""
-    if fps:
-        raise BadInput("--fps paces one process: leave out --processes, or --fps")
-    if not are_files(sources):
-        raise BadInput("--processes is for pictures in files, not for cameras, streams and pipes")
-    return inputs
-
-
-def _paced(estimate: Estimator, fps: float, models: list[str]) -> Paced:
-    """The estimator at smaller and smaller sizes, or the bundled `models` one after another."""
-    from ..bench import HEIGHTS
-    from ..estimator import SAMPLE
-    from ..sources.image import read_picture
-
-    def tell(text: str) -> None:
-        stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True)
-
-    loaded = estimate.made_by or {}
-    rungs = [estimate, *(load(**{**loaded, "model": name}) for name in models[1:])]
-    last = rungs[-1]
-    rungs += [last.at(height) for height in reversed(HEIGHTS) if height < last.height]
-    paced = Paced(rungs, fps, tell)
-    taken = paced.start(read_picture(SAMPLE))
-    tell(f"--fps {fps:g}: {described(paced.estimate)}, {taken:.1f} ms a frame")
-    return paced
-
-
-def _follower(smooth: bool) -> Callable[[Frame, list[Pose]], list[Pose]]:
-    """Gives people ids, with a tracker of its own for each source; pictures are not tracked."""
-    trackers: dict[str, Tracker] = {}
-
-    def follow(frame: Frame, poses: list[Pose]) -> list[Pose]:
-        if frame.path is not None:
-            return poses
-        tracker = trackers.setdefault(frame.source, Tracker(smooth=smooth))
-        return tracker.update(poses, frame.time)
-
-    return follow
-
-
-@app.command("eval")
-@failing_in_one_line()
-def evaluate(
-    annotations: Annotated[Path, typer.Argument(help="A COCO keypoint file.")],
-    images: Annotated[Path, typer.Argument(help="The folder of its pictures.")],
-    model: ModelOption = None,
-    person_model: PersonOption = None,
-    refine: RefineOption = None,
-    runtime: RuntimeOption = RuntimeName.openvino,
-    size: SizeOption = None,
-    precision: PrecisionOption = Precision.f32,
-    threads: ThreadsOption = None,
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Average with the mirrored picture.")
-    ] = False,
-    scales: Annotated[str, typer.Option("--scales", help="Average over sizes: 0.5,1,1.5,2.")] = "1",
-    detections: Annotated[
-        Path | None,
-        typer.Option("--detections", help="Write the poses as COCO results.", **PLACE),
-    ] = None,
-    metrics: Annotated[
-        Path | None, typer.Option("--metrics", help="Write AP, AR, ... as JSON.", **PLACE)
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, max=MANY, help="First N pictures.")
-    ] = None,
-    boxes: Annotated[
-        bool, typer.Option("--boxes", help="AP of people's boxes, and recall, instead.")
-    ] = False,
-    category: CategoryOption = None,
-) -> None:
-    """COCO keypoint AP and AR of a model on labelled pictures."""
-    from ..evaluation.boxes import evaluate_boxes
-    from ..evaluation.evaluate import evaluate as measure
-
-    outputs = {"--detections": detections, "--metrics": metrics}
-    check_places([annotations, images, *model_files(model, person_model)], outputs)
-    for path in outputs.values():  # known before the work, not after it
-        if path:
-            check_writable(path, stream=True)
-    factors = _numbers(scales)
-    looks = load_pair(
-        model, person=person_wanted(person_model, refine), runtime=runtime.value,
-        precision=precision.value, threads=threads,
-    )  # fmt: skip
-
-    def bar(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        return progress(entries, len(entries), "pictures")
-
-    height = size or (None if looks[0].description.boxes else 368)
-    largest = max(factors) * (height or looks[0].description.height)
-    if largest > LARGEST_INPUT:
-        raise BadInput(
-            f"--scales {shown(scales)} gives {largest:.0f} rows, more than {LARGEST_INPUT}"
-        )
-    how: dict[str, Any] = {
-        "person": looks[1], "height": height, "limit": limit, "progress": bar, "category": category
-    }  # fmt: skip
-    if boxes and (flip or scales != "1"):
-        raise BadInput("--boxes are found in one pass: leave out --flip and --scales")
-    if boxes:
-        found, people = evaluate_boxes(looks[0], annotations, images, **how)
-    else:
-        found, people = measure(looks[0], annotations, images, flip=flip, scales=factors, **how)
-    for place, content in ((detections, people), (metrics, found)):
-        if place:
-            write_json(place, content)
-    if not any(place and is_stdout(place) for place in outputs.values()):
-        typer.echo(json.dumps(found, indent=2))
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(0.1 <= number <= 8 for number in numbers) or len(numbers) > 16:
-        raise BadInput(
-            f"--scales {text[:80]} is not a list of numbers such as 0.5,1,1.5: 16 at most, each "
-            "between 0.1 and 8"
-        )
-    return numbers
-
-
-app.command()(batch)
-app.command()(export)
-app.command()(bench)
-app.command()(models)
-app.command()(serve)
-app.command()(train)
-app.command()(check_data)
+for theme, name, verb, examples in VERBS:
+    epilog = "\n\n".join(("Examples:", *examples))
+    app.command(name, rich_help_panel=theme, epilog=epilog)(verb)
 
 
 def main() -> None:

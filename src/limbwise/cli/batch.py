@@ -151,14 +151,14 @@ def _settled(given: Mapping[str, Any]) -> "Job":
         return plain_job(given)
     from ..estimator import load
     from ..models.catalogue import CATALOGUE
-    from .app import _paced
+    from .run import paced
 
     free = given["model"] is None and given["height"] is None and given["person"] is None
     estimate = load(
         given["model"], person=given["person"], precision=given["precision"], threads=1,
         height=given["height"],
     )  # fmt: skip
-    chosen = _paced(estimate, fps, list(CATALOGUE) if free else []).estimate
+    chosen = paced(estimate, fps, list(CATALOGUE) if free else []).estimate
     made = chosen.made_by or {}
     return plain_job({**given, "model": made["model"], "height": chosen.height})
 

@@ -37,9 +37,11 @@ class Precision(StrEnum):
 
 class Format(StrEnum):
     jsonl = "jsonl"
+    json = "json"
     openpose = "openpose"
     coco = "coco"
     csv = "csv"
+    parquet = "parquet"
 
 
 class BatchFormat(StrEnum):
@@ -71,33 +73,58 @@ def finite(number: float | None) -> float | None:
     return number
 
 
+MODEL_PANEL, OUTPUT_PANEL, FILM_PANEL = "Model", "Output", "Films and cameras"
+
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        "--model", help="accurate, fast, one-stage, or an .onnx, .xml (OpenVINO) or .pth file."
+        "--model",
+        help="accurate, fast, one-stage, or an .onnx, .xml (OpenVINO) or .pth file.",
+        rich_help_panel=MODEL_PANEL,
     ),
 ]
 PersonOption = Annotated[
     Path | None,
-    typer.Option("--person-model", help="The second stage: a model of crops of one person."),
+    typer.Option(
+        "--person-model",
+        help="The second stage: a model of crops of one person.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 RefineOption = Annotated[
     bool | None,
-    typer.Option("--refine/--no-refine", help="With a second stage; without: the model one-stage."),
+    typer.Option(
+        "--refine/--no-refine",
+        help="With a second stage; without: the model one-stage.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
-RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="Who computes.")]
+RuntimeOption = Annotated[
+    RuntimeName, typer.Option("--runtime", help="Who computes.", rich_help_panel=MODEL_PANEL)
+]
 SizeOption = Annotated[
     int | None,
     typer.Option(
-        "--size", min=32, max=LARGEST_INPUT, help="Input height in pixels; more sees smaller."
+        "--size",
+        min=32,
+        max=LARGEST_INPUT,
+        help="Input height in pixels; more sees smaller.",
+        rich_help_panel=MODEL_PANEL,
     ),
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="fast is what this CPU does best.")
+    Precision,
+    typer.Option(
+        "--precision", help="fast is what this CPU does best.", rich_help_panel=MODEL_PANEL
+    ),
 ]
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="How --json is written; as its ending says, else jsonl."),
+    typer.Option(
+        "--format",
+        help="How --json is written; as its ending says, else jsonl.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
 ]
 MinScoreOption = Annotated[
     float,
@@ -114,7 +141,14 @@ CategoryOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, max=1024, help="All cores if absent.")
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MANY_THREADS,
+        help="All cores if absent.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 
 
@@ -123,6 +157,14 @@ def person_wanted(person_model: Path | None, refine: bool | None) -> Path | bool
     if person_model is not None and refine is False:
         raise BadInput("--person-model and --no-refine contradict each other: choose one")
     return refine if person_model is None else person_model
+
+
+def check_order(annotations: Path, images: Path) -> None:
+    """BadInput if the label file and the folder of pictures were swapped."""
+    if (annotations.is_dir() or annotations.suffix.lower() == ".tar") and images.is_file():
+        raise BadInput(
+            f"{annotations} and {images} are swapped: the label file comes first, then the pictures"
+        )
 
 
 def model_files(*models: Path | None) -> list[Path]:

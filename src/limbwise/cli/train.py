@@ -17,7 +17,16 @@ from ..errors import BadInput, nearest
 from ..estimator import load_pair
 from ..places import check_places
 from ..train.config import Augment, TrainConfig, kinds
-from .options import MANY, PLACE, CategoryOption, SizeOption, finite, model_files, with_fields_of
+from .options import (
+    MANY,
+    PLACE,
+    CategoryOption,
+    SizeOption,
+    check_order,
+    finite,
+    model_files,
+    with_fields_of,
+)
 from .terminal import counting, failing_in_one_line, progress, stderr
 
 # Into --out
@@ -55,6 +64,7 @@ def train(
 ) -> None:
     """Train a network on COCO keypoint labels; checkpoints, log.jsonl and TensorBoard in --out."""
     need_torch()
+    check_order(annotations, images)
     from ..train.run import Data, prepare
 
     config = TrainConfig(**settings, augment=_augment(augment or []))
@@ -163,6 +173,7 @@ def check_data(
 ) -> None:
     """Count what is labelled, name what is wrong, and draw labels and targets on a page."""
     need_torch()
+    check_order(annotations, images)
     from ..train.check_data import check_data
 
     check_places([annotations, images], {"--page": page})

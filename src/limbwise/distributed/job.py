@@ -11,7 +11,8 @@ from typing import Any
 
 from .. import __version__
 from ..backends import openvino
-from ..estimator import MIN_SCORE, Estimator, _checked, _way, stages
+from ..estimator import MIN_SCORE, Estimator
+from ..loading import checked, stages, way
 from ..models.catalogue import named
 from ..places import with_weights
 from ..skeleton import BODY, COCO, Skeleton
@@ -56,7 +57,7 @@ def settled(
     """The job that these arguments, those of `limbwise.load`, mean on this machine; BadInput if
     a file is missing or the two networks do not fit together."""
     parts = [stage for stage in stages(model, person) if stage is not None]
-    ways = tuple((_checked(path), how) for path, how in (_way(s, precision, 1) for s in parts))
+    ways = tuple((checked(path), how) for path, how in (way(s, precision, 1) for s in parts))
     bundled = named(model if model or person is not False else "one-stage")
     digest = hashlib.sha256()
     for path, _ in ways:

@@ -113,7 +113,7 @@ class Worker:
         follow = Tracker(smooth=self.job.smooth)
         with closing(shots(item, bad)) as its:
             for index, (image, when) in enumerate(its):
-                poses = self.estimate(image)
+                poses: list[Pose] = list(self.estimate(image))
                 if when is not None:
                     poses = follow.update(poses, when)
                 height, width = image.shape[:2]

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from ..atomic import failing_to_write, replacing
 from ..backends.base import Runtime, has
-from ..backends.mobile import MISSING, input_size, mobile, with_description
+from ..backends.mobile import MISSING, input_size, with_description
+from ..backends.mobile import load as load_mobile
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..networks.picture_model import PictureModel, as_seen_by_backends
@@ -92,7 +93,7 @@ def _litert(
         data = with_description((Path(folder) / "model.tflite").read_bytes(), its)
     with failing_to_write(out), replacing(out) as path:
         path.write_bytes(data)
-        return _checked(checkpoint, mobile(path), out)
+        return _checked(checkpoint, load_mobile(path), out)
 
 
 def _ncnn(checkpoint: Path, model: PictureModel, its: Description, out: Path, fp16: bool) -> float:
@@ -108,7 +109,7 @@ def _ncnn(checkpoint: Path, model: PictureModel, its: Description, out: Path, fp
         made = [folder / f"model.ncnn{ending}" for ending in (".param", ".bin", ".json")]
         if not all(path.is_file() for path in made):
             raise BadInput(f"{out} was not written: pnnx could not convert {checkpoint}")
-        apart = _checked(checkpoint, mobile(made[0]), out, fp16)
+        apart = _checked(checkpoint, load_mobile(made[0]), out, fp16)
         stack.enter_context(failing_to_write(out))
         places = [out.with_suffix(path.suffix) for path in made]
         for path, place in zip(made, [stack.enter_context(replacing(p)) for p in places]):  # noqa: B905

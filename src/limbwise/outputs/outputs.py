@@ -5,6 +5,7 @@ are the frames of the film.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,19 +18,32 @@ from ..sources.frames import Frame
 from .draw import draw
 from .recorder import Recorder
 from .records import Result
-from .results import open_writer
+from .results import FORMATS, open_writer
 from .window import Window
 
 STUCK = 2.0  # seconds that a frame may take to be written after Ctrl-C: a pipe may be full
 ENDING = 60.0  # and the end of a film, whose index goes in front of all of it
 
-# What a file's ending says of the format; a .json file may hold either of two.
+# What a file's ending says of the format; a .json file may hold several.
 ENDINGS = {
     ".csv": ("csv",),
     ".jsonl": ("jsonl",),
     ".ndjson": ("jsonl",),
-    ".json": ("jsonl", "coco"),
+    ".json": ("json", "jsonl", "coco"),
+    ".parquet": ("parquet",),
 }
+_PREFIX = re.compile(rf"({'|'.join(FORMATS)}):(.+)", re.DOTALL)
+
+
+def named_format(place: str, wanted: str | None) -> tuple[str, str | None]:
+    """The place and the format of "coco:out.json" or "openpose:folder/"; a place without a format
+    in front is as it is. BadInput if another format is `wanted`."""
+    match = _PREFIX.fullmatch(place)
+    if not match:
+        return place, wanted
+    if wanted not in (None, match[1]):
+        raise BadInput(f"{place} and the format {wanted} contradict each other")
+    return match[2], match[1]
 
 
 def chosen_format(path: str, wanted: str | None) -> str:
@@ -98,4 +112,5 @@ class Outputs:
 def _result(frame: Frame, poses: list[Pose]) -> Result:
     height, width = frame.image.shape[:2]
     still = frame.path is not None
-    return Result(frame.source, frame.index, frame.time, width, height, poses, picture=still)
+    time = None if still else frame.time
+    return Result(frame.source, frame.index, time, width, height, poses, picture=still)

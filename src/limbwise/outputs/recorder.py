@@ -32,10 +32,10 @@ class Recorder:
     with Recorder("out.mp4") as recorder:
         recorder.add(image, time)
 
-    `.mp4 .m4v .mov` films and `.gif .webp` animations keep the times given, or are played at
-    `fps`; `.png .jpg` hold one picture; a name without ending is a folder. BadInput at once if
-    the place cannot be written to, later if writing fails: then what stood there before remains.
-    None of the `inputs`, files that are read, is replaced.
+    `.mp4 .m4v .mov .mkv .webm .avi` films and `.gif .webp` animations keep the times given, or are
+    played at `fps`; `.png .jpg` hold one picture; a name without ending is a folder. BadInput at
+    once if the place cannot be written to, later if writing fails: then what stood there before
+    remains. None of the `inputs`, files that are read, is replaced.
     """
 
     def __init__(
@@ -128,17 +128,26 @@ def _sink(path: Path, folder: bool, fps: float, inputs: frozenset[Identity]) -> 
 
 
 class _Picture(Sink):
+    """Written at the end, when it is known that no second picture comes."""
+
+    _several = False
+    _image: Image | None
+
     def __init__(self, path: Path) -> None:
-        self._path, self._full = path, False
+        self._path, self._image = path, None
 
     def add(self, image: Image, time: float, name: str | Path | None) -> None:
-        if self._full:
+        if self._image is not None:
+            self._several = True
             raise BadInput(
                 f"{self._path} holds one picture: give a folder or a .mp4 name for several pictures"
             )
         keep_source(self._path, name)
-        _write_picture(self._path, image)
-        self._full = True
+        self._image = image.copy()  # the caller may draw on it again
+
+    def close(self) -> None:
+        if self._image is not None and not self._several:
+            _write_picture(self._path, self._image)
 
 
 class _Folder(Sink):

@@ -8,9 +8,11 @@ and three zeros in the formats of OpenPose and COCO.
 import csv
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,15 +26,33 @@ Keypoint = list[float]  # x, y, confidence
 @dataclass(frozen=True)
 class Result:
     """The people of one frame: `index` counts frames from 0, on over several sources; `time` is in
-    seconds; `picture` tells a still picture from a frame of a video or camera."""
+    seconds, None of a picture that is no part of a film; `picture` tells a still picture from a
+    frame of a video or camera."""
 
     source: str
     index: int
-    time: float
+    time: float | None
     width: int
     height: int
     poses: list[Pose]
     picture: bool = False
+
+
+class Writer(ABC):
+    """Takes results one by one; leaving its `with` finishes what it writes."""
+
+    @abstractmethod
+    def add(self, result: Result) -> None:
+        """Writes one frame; BadInput if it cannot be written."""
+
+    def close(self) -> None:  # noqa: B027 - a folder has nothing left to finish
+        """Finishes the file; closing twice does no harm."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
 
 
 def record(result: Result) -> dict[str, Any]:
@@ -40,7 +60,7 @@ def record(result: Result) -> dict[str, Any]:
     return {
         "source": result.source,
         "frame": result.index,
-        "time": _number(result.time, 6),
+        "time": _time(result),
         "width": result.width,
         "height": result.height,
         "people": [_person(pose) for pose in result.poses],
@@ -79,6 +99,10 @@ def _number(value: float, digits: int) -> float:
     return round(float(value), digits) if math.isfinite(value) else 0.0
 
 
+def _time(result: Result) -> float | None:
+    return None if result.time is None else _number(result.time, 6)
+
+
 def _flat(pose: Pose, skeleton: Skeleton) -> list[float]:
     """x, y, confidence, x, y, ... in the order of `skeleton`; zeros where not found."""
     keypoints = _keypoints(pose.as_skeleton(skeleton))
@@ -101,19 +125,24 @@ def coco_person(
     return {**person, "keypoints": keypoints, "score": score}
 
 
-def csv_row(result: Result, n: int, pose: Pose) -> list[object]:
+def coco_image_id(result: Result) -> int:
+    """A picture's number where that is its name, as in COCO; else the frame's index."""
+    stem = Path(result.source).stem
+    return int(stem) if result.picture and stem.isdecimal() else result.index
+
+
+def csv_cells(result: Result, n: int, pose: Pose) -> list[object]:
+    """The cells of person `n`; None, an empty cell, for what was not found."""
     keypoints = _keypoints(pose)
     person = n if pose.id is None else pose.id
-    row: list[object] = [result.source, result.index, _number(result.time, 6), person]
-    row += [_number(pose.score, 4), *(_box(keypoints) or ("",) * 4)]
-    return row + [cell for keypoint in keypoints for cell in keypoint or ("",) * 3]
+    row: list[object] = [result.source, result.index, _time(result), person]
+    row += [_number(pose.score, 4), *(_box(keypoints) or (None,) * 4)]
+    return row + [cell for keypoint in keypoints for cell in keypoint or (None,) * 3]
 
 
-def csv_header(names: tuple[str, ...]) -> str:
+def csv_columns(names: tuple[str, ...]) -> list[str]:
     columns = ["source", "frame", "time", "person", "score", "left", "top", "right", "bottom"]
-    return csv_line(
-        columns + [f"{name}_{what}" for name in names for what in ("x", "y", "confidence")]
-    )
+    return columns + [f"{name}_{what}" for name in names for what in ("x", "y", "confidence")]
 
 
 def csv_line(cells: Sequence[object]) -> str:

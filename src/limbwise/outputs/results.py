@@ -1,4 +1,4 @@
-"""Results, frame by frame, to files: JSON lines, OpenPose JSON, COCO results, CSV.
+"""Results, frame by frame, to files: JSON lines, JSON, OpenPose JSON, COCO results, CSV, Parquet.
 
 A file grows under a temporary name and takes its place when the writer is closed, whatever ended
 the work: after Ctrl-C it holds what was added so far. The old file stays only where writing itself
@@ -11,34 +11,29 @@ and three zeros in the formats of OpenPose and COCO.
 import json
 import re
 import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ..atomic import check_writable, failing_to_write, fitting, replacing, writing
 from ..errors import BadInput
 from ..places import identities, keep
 from ..skeleton import BODY, BODY_25, Skeleton
-from .records import Result, coco_person, csv_header, csv_line, csv_row, openpose_person, record
+from .records import (
+    Result,
+    Writer,
+    coco_image_id,
+    coco_person,
+    csv_cells,
+    csv_columns,
+    csv_line,
+    openpose_person,
+    record,
+)
 
-
-class Writer(ABC):
-    """Takes results one by one; leaving its `with` finishes what it writes."""
-
-    @abstractmethod
-    def add(self, result: Result) -> None:
-        """Writes one frame; BadInput if it cannot be written."""
-
-    def close(self) -> None:  # noqa: B027 - a folder has nothing left to finish
-        """Finishes the file; closing twice does no harm."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
+FORMATS = ("jsonl", "json", "openpose", "coco", "csv", "parquet")
 
 
 def open_writer(
@@ -48,7 +43,7 @@ def open_writer(
     points: int = 25,
     inputs: Iterable[Path] = (),
 ) -> Writer:
-    """A writer of `format` jsonl, openpose, coco or csv; `points`, 18 or 25, is OpenPose's layout.
+    """A writer of one of the FORMATS; `points`, 18 or 25, is the layout of openpose.
 
     `path` is a file, or "-" for standard output; for openpose it is a folder, in which none of the
     `inputs` is replaced. BadInput if nothing can be written there.
@@ -56,16 +51,19 @@ def open_writer(
     match format:
         case "jsonl":
             return JsonLines(path)
+        case "json":
+            return JsonList(path)
+        case "parquet":
+            from .tables import Parquet
+
+            return Parquet(path)
         case "openpose":
             return OpenPose(path, points, inputs)
         case "coco":
             return CocoResults(path)
         case "csv":
             return Csv(path)
-    raise BadInput(f"{format!r} is not a format: choose jsonl, openpose, coco or csv")
-
-
-# What is written of a person, in plain JSON types.
+    raise BadInput(f"{format!r} is not a format: choose one of {', '.join(FORMATS)}")
 
 
 def _json(value: object) -> str:
@@ -137,6 +135,16 @@ class JsonLines(_TextFile):
         return _json(record(result)) + "\n"
 
 
+class JsonList(_TextFile):
+    """The same records as one JSON list."""
+
+    def _text(self, result: Result) -> str:
+        return (",\n" if self._begun else "[\n") + _json(record(result))
+
+    def _end(self) -> str:
+        return "\n]\n" if self._begun else "[]\n"
+
+
 class CocoResults(_TextFile):
     """The results file of COCO's keypoint task (cocodataset.org/#format-results).
 
@@ -145,8 +153,7 @@ class CocoResults(_TextFile):
     """
 
     def _text(self, result: Result) -> str:
-        stem = Path(result.source).stem
-        image_id = int(stem) if result.picture and stem.isdecimal() else result.index
+        image_id = coco_image_id(result)
         people = [coco_person(pose, image_id) for pose in result.poses]
         lines = [_json(person) for person in people if person]
         return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
@@ -166,15 +173,15 @@ class Csv(_TextFile):
         if not result.poses:
             return ""
         self._skeleton = self._skeleton or result.poses[0].skeleton
-        text = "" if self._begun else csv_header(self._skeleton.keypoints)
+        text = "" if self._begun else csv_line(csv_columns(self._skeleton.keypoints))
         for n, pose in enumerate(result.poses):
             same = pose.skeleton == self._skeleton  # then nothing is to be made, not even a neck
             shown = pose if same else pose.as_skeleton(self._skeleton)
-            text += csv_line(csv_row(result, n, shown))
+            text += csv_line(csv_cells(result, n, shown))
         return text
 
     def _end(self) -> str:
-        return "" if self._begun else csv_header(())
+        return "" if self._begun else csv_line(csv_columns(()))
 
 
 # The format that is a folder.

@@ -58,8 +58,11 @@ def frames(
     fps: float | None = None,
     stdin: BinaryIO | None = None,
     patience: float = 0.0,
+    recursive: bool = False,
 ) -> Iterator[Frame]:
     """The frames of a file, folder, glob pattern, URL, camera number, "-" or several of these.
+
+    Of a folder its pictures and films are taken, with `recursive` also those of folders in it.
 
     A source that cannot be read is BadInput; among several it goes to `on_bad`, if given, and
     the next follows. A video that breaks off gives what it has, then goes the same way. "-" reads
@@ -67,7 +70,7 @@ def frames(
     stream that breaks off is opened again, at growing intervals, for `patience` seconds.
     """
     report, index = on_bad or _refuse, 0
-    items, several = _items(source)
+    items, several = _items(source, recursive)
     for item in items:
         try:
             with closing(_shots(item, report, stdin, raw_size, fps, patience)) as shots:
@@ -102,10 +105,10 @@ def is_pipe(source: Source | Sequence[Source]) -> bool:
     return _kind(source) in ("stdin", "pipe")
 
 
-def count(source: Source | Sequence[Source]) -> int | None:
+def count(source: Source | Sequence[Source], *, recursive: bool = False) -> int | None:
     """About how many frames there will be, from the headers alone; None where nobody knows."""
     total = 0
-    for item in _items(source)[0]:
+    for item in _items(source, recursive)[0]:
         length = _length(item)
         if length is None:
             return None
@@ -113,9 +116,9 @@ def count(source: Source | Sequence[Source]) -> int | None:
     return total
 
 
-def files(source: Source | Sequence[Source]) -> list[Path]:
+def files(source: Source | Sequence[Source], *, recursive: bool = False) -> list[Path]:
     """The files that are read, also one that stands behind stdin."""
-    items = [(item, _kind(item)) for item in _items(source)[0]]
+    items = [(item, _kind(item)) for item in _items(source, recursive)[0]]
     return [
         Path("/dev/stdin" if kind == "stdin" else str(item))
         for item, kind in items
@@ -125,7 +128,7 @@ def files(source: Source | Sequence[Source]) -> list[Path]:
 
 def are_files(source: Source | Sequence[Source]) -> bool:
     """Whether nothing in it is a camera, a stream, a pipe or an address."""
-    return all(_kind(item) == "file" for item in _items(source)[0])
+    return all(_kind(item) == "file" for item in _items(source, recursive=False)[0])
 
 
 def _length(item: Source) -> int | None:
@@ -141,10 +144,10 @@ def _length(item: Source) -> int | None:
         return 0  # what cannot be read gives no frames
 
 
-def _items(source: Source | Sequence[Source]) -> tuple[list[Source], bool]:
+def _items(source: Source | Sequence[Source], recursive: bool) -> tuple[list[Source], bool]:
     """The single sources in it, and whether it may hold several."""
     if not isinstance(source, str | Path | int):
-        return [item for some in source for item in _items(some)[0]], True
+        return [item for some in source for item in _items(some, recursive)[0]], True
     if not str(source):
         raise BadInput("the name of a source is empty: is a variable not set?")
     path = Path(str(source))
@@ -154,8 +157,13 @@ def _items(source: Source | Sequence[Source]) -> tuple[list[Source], bool]:
     if path.is_file():
         return [source], False
     if path.is_dir():
-        found = [file for file in path.glob("*") if file.suffix.lower() in PICTURES.split()]
-        missing = f"the folder {path} holds no pictures ({PICTURES})"
+        found = [
+            file
+            for file in path.glob("**/*" if recursive else "*")
+            if file.suffix.lower() in _FILES and not _hidden(file.relative_to(path))
+        ]
+        deeper = "" if recursive else "; recursive looks into the folders in it"
+        missing = f"the folder {path} holds no pictures ({PICTURES}) or films{deeper}"
     elif any(letter in str(source) for letter in "*?["):
         matches = glob.glob(str(source), recursive=True)  # noqa: PTH207 - it may be absolute
         found = [Path(file) for file in matches]
@@ -168,10 +176,19 @@ def _items(source: Source | Sequence[Source]) -> tuple[list[Source], bool]:
     return [*sorted(shown, key=_natural)], True
 
 
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _natural(path: Path) -> tuple[list[str | int], str]:
     """9.jpg before 10.jpg."""
     parts = re.split(r"(\d+)", str(path).casefold())
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], str(path)
+
+
+def is_url(text: str) -> bool:
+    """Whether it is an address of a kind that can be opened."""
+    return bool(_URL.match(text))
 
 
 def _kind(item: Source) -> str:
@@ -179,7 +196,7 @@ def _kind(item: Source) -> str:
         return "camera"
     if item == "-":
         return "stdin"
-    if _URL.match(str(item)):
+    if is_url(str(item)):
         return "url"
     with suppress(OSError, ValueError):
         return "pipe" if Path(str(item)).is_fifo() else "file"

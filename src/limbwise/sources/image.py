@@ -108,7 +108,7 @@ def pages(picture: PIL.Image.Image, name: str) -> int:
         with quiet():
             return int(getattr(picture, "n_frames", 1))
     except Exception as error:
-        raise BadInput(_broken(name, error)) from error
+        raise BadInput(broken(name, error)) from error
 
 
 def picture_shots(
@@ -147,7 +147,7 @@ def animation(picture: PIL.Image.Image, name: str) -> Iterator[tuple[Image, floa
                 picture.seek(page)
                 picture.load()
         except Exception as error:
-            raise BadInput(_broken(name, error)) from error
+            raise BadInput(broken(name, error)) from error
         yield to_bgr(picture.copy(), name), milliseconds / 1000
         duration = float(picture.info.get("duration") or 0)
         milliseconds += duration if duration > 10 else 100  # as browsers show "no delay"
@@ -161,7 +161,7 @@ def to_bgr(picture: PIL.Image.Image, name: str) -> Image:
             with suppress(Exception):  # viewers, too, show a picture whose EXIF is damaged
                 PIL.ImageOps.exif_transpose(picture, in_place=True)
     except Exception as error:  # on damaged data Pillow raises almost anything
-        raise BadInput(_broken(name, error)) from error
+        raise BadInput(broken(name, error)) from error
     try:
         return _bgr(picture)
     except ValueError as error:
@@ -210,7 +210,8 @@ def _known_forms() -> list[str]:
     return [form for form in _FORMS.split() if form in PIL.Image.OPEN]
 
 
-def _broken(name: str, error: Exception) -> str:
+def broken(name: str, error: Exception) -> str:
+    """What to say of a picture whose data cannot be decoded."""
     reason = " ".join(str(error).split())
     return f"{name} is cut off or damaged ({reason}): copy it again from where it came"
 

@@ -102,6 +102,25 @@ def film_piece(
             report(BadInput(f"{name} is cut off or damaged between {start:g} s and {until}"))
 
 
+def film_facts(path: Path) -> dict[str, str]:
+    """What its header says, in words."""
+    with _opened(path, str(path)) as (container, stream):
+        codec, rate = stream.codec_context, float(stream.average_rate or 0)
+        return {
+            "form": container.format.long_name,
+            "codec": f"{codec.name}, {codec.pix_fmt}",
+            "size": f"{codec.width} x {codec.height} pixels",
+            "rate": f"{rate:.3f} frames a second" if rate else "unknown",
+            "length": _length(container.duration),
+            "frames": str(stream.frames or "not said"),
+            "sound": "yes" if container.streams.audio else "no",
+        }
+
+
+def _length(duration: int | None) -> str:
+    return f"{duration / av.time_base:.2f} s" if duration else "unknown"
+
+
 @contextmanager
 def _opened(source: str | Path | Any, name: str) -> Iterator[tuple[Any, Any]]:
     """The open container and its first stream of moving pictures; BadInput if there is none."""

@@ -1,0 +1,87 @@
+"""From the name of a model to its backends: which files, in which precision, computed by whom."""
+
+from pathlib import Path
+
+from .backends import mobile, onnxruntime, openvino, pytorch
+from .backends.base import Runtime, is_checkpoint
+from .backends.precision import Way, fastest, ways
+from .errors import BadInput
+from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, Network, named
+
+
+def load_pair(
+    model: str | Path | None = None,
+    *,
+    person: str | Path | bool | None = None,
+    runtime: str = "openvino",
+    precision: str = "fast",
+    threads: int | None = None,
+    device: str = "cpu",
+    pinning: bool = False,
+) -> tuple[Runtime, Runtime | None]:
+    """The runtimes of the first and of the second stage; arguments and errors as for `load`.
+
+    `pinning` keeps OpenVINO's threads on their cores.
+    """
+    if runtime not in ("openvino", "onnx", "torch"):
+        raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
+
+    def started(stage: Network | Path) -> Runtime:
+        if isinstance(stage, Path) and stage.suffix in mobile.ENDINGS:
+            return mobile.load(stage, threads)
+        if runtime == "openvino":
+            return openvino.load(*way(stage, precision, threads), threads, pinning)
+        path = _file(stage, runtime)
+        if runtime == "onnx":
+            return onnxruntime.load(path, threads, precision)
+        return pytorch.load(path, threads, precision, device)
+
+    first, second = stages(model, person)
+    return started(first), started(second) if second else None
+
+
+def stages(
+    model: str | Path | None, person: str | Path | bool | None = None
+) -> tuple[Network | Path, Network | Path | None]:
+    """What `load` would take for the first and the second stage: a bundled network or a file;
+    BadInput if a file is missing or of another kind."""
+    bundled = named(ONE_STAGE if model is None and person is False else model)
+    first = bundled.first if bundled else checked(Path(model or ""))
+    if bundled and bundled.second and person is False:
+        raise BadInput(
+            f"the model {bundled.name} needs its second stage: --model {ONE_STAGE} does without"
+        )
+    if person is None:
+        return first, bundled.second if bundled else None
+    if isinstance(person, bool):
+        return first, CATALOGUE[DEFAULT].second if person else None
+    return first, checked(Path(person))
+
+
+def _file(stage: Network | Path, runtime: str) -> Path:
+    if isinstance(stage, Path):
+        return stage
+    return checked(stage.checkpoint if runtime == "torch" else stage.plain)
+
+
+def way(stage: Network | Path, precision: str, threads: int | None) -> Way:
+    """The file and the precision that OpenVINO computes."""
+    plain, quantised = (stage, None) if isinstance(stage, Path) else (stage.plain, stage.quantised)
+    if precision == "fast":
+        if quantised is None and is_checkpoint(plain):
+            return plain, "f32"
+        return fastest(ways(checked(plain), quantised), threads)
+    if precision == "int8" and quantised is not None:
+        return checked(quantised), precision
+    return checked(plain), precision
+
+
+def checked(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInput(f"the model file {path} does not exist; bundled are {', '.join(CATALOGUE)}")
+    if path.suffix not in (".onnx", ".xml", *mobile.ENDINGS) and not is_checkpoint(path):
+        raise BadInput(
+            f"{path} is not a model file: .onnx, .xml (OpenVINO), .safetensors or .pth is needed, "
+            "or .tflite or .param of ours"
+        )
+    return path
