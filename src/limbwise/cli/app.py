@@ -26,6 +26,7 @@ from ..pose import Pose
 from ..sources.frames import Frame, count, files, frames, is_live, is_pipe
 from ..track import Tracker
 from .bench import bench, models
+from .convert import convert
 from .environment import prepare
 from .options import (
     PLACE,
@@ -287,6 +288,7 @@ app.command()(models)
 app.command()(serve)
 app.command()(train)
 app.command()(check_data)
+app.command()(convert)
 
 
 def main() -> None:
