@@ -37,7 +37,7 @@ MAY = {
     "track": NOUNS,
     "pace": {"estimator", "models"} | NOUNS,
     "sources": NOUNS,
-    "outputs": {"sources"} | NOUNS | FILES,
+    "outputs": {"data", "sources"} | NOUNS | FILES,
     "pipeline": {"estimator", "pace", "sources"} | NOUNS,
     "bench": {"backends", "decode", "estimator", "outputs", "refine"} | NOUNS,
     # What learns, measures and writes models.

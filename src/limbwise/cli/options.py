@@ -30,6 +30,7 @@ class Format(StrEnum):
     openpose = "openpose"
     coco = "coco"
     csv = "csv"
+    label_studio = "label-studio"
 
 
 def place(text: str) -> Path:

@@ -23,12 +23,12 @@ from .window import Window
 STUCK = 2.0  # seconds that a frame may take to be written after Ctrl-C: a pipe may be full
 ENDING = 60.0  # and the end of a film, whose index goes in front of all of it
 
-# What a file's ending says of the format; a .json file may hold either of two.
+# What a file's ending says of the format; a .json file may hold any of three.
 ENDINGS = {
     ".csv": ("csv",),
     ".jsonl": ("jsonl",),
     ".ndjson": ("jsonl",),
-    ".json": ("jsonl", "coco"),
+    ".json": ("jsonl", "coco", "label-studio"),
 }
 
 

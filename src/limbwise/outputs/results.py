@@ -1,4 +1,4 @@
-"""Results, frame by frame, to files: JSON lines, OpenPose JSON, COCO results, CSV.
+"""Results, frame by frame, to files: JSON lines, OpenPose JSON, COCO results, CSV, Label Studio.
 
 A file grows under a temporary name and takes its place when the writer is closed, whatever ended
 the work: after Ctrl-C it holds what was added so far. The old file stays only where writing itself
@@ -21,6 +21,7 @@ from ..atomic import check_writable, failing_to_write, fitting, replacing, writi
 from ..errors import BadInput
 from ..places import identities, keep
 from ..skeleton import BODY, BODY_25, Skeleton
+from .label_studio import task
 from .records import Result, coco_person, csv_header, csv_line, csv_row, openpose_person, record
 
 
@@ -48,7 +49,8 @@ def open_writer(
     points: int = 25,
     inputs: Iterable[Path] = (),
 ) -> Writer:
-    """A writer of `format` jsonl, openpose, coco or csv; `points`, 18 or 25, is OpenPose's layout.
+    """A writer of `format` jsonl, openpose, coco, csv or label-studio; `points`, 18 or 25, is
+    OpenPose's layout.
 
     `path` is a file, or "-" for standard output; for openpose it is a folder, in which none of the
     `inputs` is replaced. BadInput if nothing can be written there.
@@ -62,7 +64,9 @@ def open_writer(
             return CocoResults(path)
         case "csv":
             return Csv(path)
-    raise BadInput(f"{format!r} is not a format: choose jsonl, openpose, coco or csv")
+        case "label-studio":
+            return LabelStudio(path)
+    raise BadInput(f"{format!r} is not a format: choose jsonl, openpose, coco, csv or label-studio")
 
 
 # What is written of a person, in plain JSON types.
@@ -137,22 +141,39 @@ class JsonLines(_TextFile):
         return _json(record(result)) + "\n"
 
 
-class CocoResults(_TextFile):
+class _JsonList(_TextFile):
+    """One list, a line for each of its entries."""
+
+    def _text(self, result: Result) -> str:
+        lines = [_json(entry) for entry in self._entries(result)]
+        return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
+
+    def _end(self) -> str:
+        return "\n]\n" if self._begun else "[]\n"
+
+    @abstractmethod
+    def _entries(self, result: Result) -> list[dict[str, Any]]: ...
+
+
+class CocoResults(_JsonList):
     """The results file of COCO's keypoint task (cocodataset.org/#format-results).
 
     A picture's image_id is its name where that is a number, as in COCO; other pictures and the
     frames of videos have their index for it. People without a COCO keypoint are left out.
     """
 
-    def _text(self, result: Result) -> str:
+    def _entries(self, result: Result) -> list[dict[str, Any]]:
         stem = Path(result.source).stem
         image_id = int(stem) if result.picture and stem.isdecimal() else result.index
         people = [coco_person(pose, image_id) for pose in result.poses]
-        lines = [_json(person) for person in people if person]
-        return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
+        return [person for person in people if person]
 
-    def _end(self) -> str:
-        return "\n]\n" if self._begun else "[]\n"
+
+class LabelStudio(_JsonList):
+    """Tasks with predictions, one for each picture (labelstud.io/guide/predictions)."""
+
+    def _entries(self, result: Result) -> list[dict[str, Any]]:
+        return [task(result)]
 
 
 class Csv(_TextFile):

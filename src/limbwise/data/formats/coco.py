@@ -98,7 +98,7 @@ def _person(entry: Entry, count: int, size: tuple[int, int], path: Path) -> Pers
         (float(x), float(y), int(v)) if good else NOT_LABELLED
         for (x, y, v), good in zip(values.tolist(), labelled, strict=True)
     ]
-    outline = entry.get("segmentation")
+    outline = entry.get("segmentation") or None
     return person_of(keypoints, box, size, crowd=crowd, area=area_of(entry), outline=outline)
 
 
@@ -176,7 +176,7 @@ def _annotation(number: int, image_id: int, who: Person) -> Entry:
         "num_keypoints": sum(v > 0 for _, _, v in who.keypoints),
         "keypoints": [value for keypoint in who.keypoints for value in keypoint],
     }  # fmt: skip
-    return entry | ({"segmentation": who.outline} if who.outline is not None else {})
+    return entry | {"segmentation": who.outline or []}  # some readers want one
 
 
 def _json(content: Any) -> str:

@@ -31,6 +31,7 @@ from .dataset import (
 
 CROWD = "crowd"
 _BOX = "_box"
+_NO_SPLIT = "default"  # as CVAT calls it
 _EXTENT = 100  # of the drawing of a skeleton
 
 
@@ -136,7 +137,9 @@ def _picture(entry: ET.Element, category: str, names: tuple[str, ...]) -> Pictur
             box_ = boxes.get(skeleton.get("group_id", ""))
             who = person_of(_keypoints(skeleton, names), box_, size)
             found += [who] if who else []
-    return Picture(name, *size, (*found, *people), entry.get("subset", "").replace("default", ""))
+    split = entry.get("subset", _NO_SPLIT)
+    split = "" if split == _NO_SPLIT else split
+    return Picture(name, *size, (*found, *people), split)
 
 
 def _box(entry: ET.Element) -> Box:
@@ -161,11 +164,16 @@ def write(dataset: Dataset) -> Files:
     holder = "project" if any(dataset.splits) else "task"  # splits are subsets of a project
     meta = ET.SubElement(ET.SubElement(root, "meta"), holder)
     _write_labels(ET.SubElement(meta, "labels"), dataset)
+    if holder == "project":
+        meta = ET.SubElement(meta, "tasks")
+    for split in dataset.splits or ("",):
+        task = ET.SubElement(meta, "task") if holder == "project" else meta
+        ET.SubElement(task, "subset").text = split or _NO_SPLIT
     for n, picture in enumerate(dataset.pictures):
         sizes = {"width": str(picture.width), "height": str(picture.height)}
         about = {"id": str(n), "name": picture.name} | sizes
-        if picture.split:
-            about["subset"] = picture.split
+        if holder == "project":
+            about["subset"] = picture.split or _NO_SPLIT
         image = ET.SubElement(root, "image", about)
         for group, who in enumerate(picture.people, start=1):
             _write_person(image, dataset, who, group)

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from ...checks import is_whole, read_json, shown
 from ...errors import BadInput
 from ...skeleton import COCO
-from ...sources.image import MAX_PIXELS
+from ...sources.image import MAX_PIXELS, PICTURES
 from .dataset import (
     NOT_LABELLED,
     Box,
@@ -138,7 +138,7 @@ def _label(region: Entry, kind: str) -> str:
 
 
 def _picture(task: Entry, result: list[Entry], names: tuple[str, ...], category: str) -> Picture:
-    name, data = _name(task["data"].get("image")), task["data"]
+    name, data = _name(_url(task["data"])), task["data"]
     sizes = [(r.get("original_width"), r.get("original_height")) for r in result]
     sizes.append((data.get("width"), data.get("height")))
     width, height = next((s for s in sizes if all(s)), (None, None))
@@ -147,6 +147,13 @@ def _picture(task: Entry, result: list[Entry], names: tuple[str, ...], category:
     size = int(width or 0), int(height or 0)
     people = tuple(_people(result, names, category, size, name))
     return Picture(name, *size, people, str(data.get("split") or ""))
+
+
+def _url(data: Entry) -> Any:
+    """What a task calls its picture, under whichever key its project has."""
+    texts = [value for value in data.values() if isinstance(value, str)]
+    pictures = (t for t in texts if PurePosixPath(t).suffix.lower() in PICTURES.split())
+    return data.get(IMAGE) or next(pictures, None)
 
 
 def _name(url: Any) -> str:
