@@ -2,6 +2,7 @@
 # make test                             everything CI checks: format, lint, types, tests
 # make fuzz                             all of the bad and odd input of which make test draws a sample
 # make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
+# make docs                             the site in site/: figures and notebooks are run, links and docstrings checked
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fuzz fuzz-server test-browser format clean
+.PHONY: demo docs test fuzz fuzz-server test-browser format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -43,6 +44,18 @@ fuzz-server: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[fuzz]"
 	$(BIN)/python scripts/fuzz_server.py
 
+# The checker reads the pages as files; without its option it opens no address of another host.
+docs: $(VENV)/docs
+	$(BIN)/python docs/figures.py docs/figures
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mkdocs build --strict
+	$(BIN)/linkchecker --no-status --ignore-url='^(https?|mailto|data):' --no-warnings site/index.html
+
+$(VENV)/docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet -e ".[docs]"
+	@touch $@ $(VENV)/base
+
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -59,4 +72,4 @@ $(VENV)/dev: pyproject.toml
 	@touch $@ $(VENV)/base
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out site docs/figures
