@@ -5,6 +5,7 @@
 # make test-lowest                      the tests with the lowest versions that pyproject.toml allows
 # make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
 # make test-batch                       batch work on a Ray cluster on this machine; installs Ray
+# make docs                             the site in site/: figures and notebooks are run, links and docstrings checked
 # make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
 # make test-cpp                         the example in C++ against Python; installs OpenCV (Debian, as above)
 
@@ -20,7 +21,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fuzz fuzz-server test-batch test-lowest mutants test-browser test-cpp format clean
+.PHONY: demo docs test fuzz fuzz-server test-batch test-lowest mutants test-browser test-cpp format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -75,6 +76,18 @@ fuzz-server: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[fuzz]"
 	$(BIN)/python scripts/fuzz_server.py
 
+# The checker reads the pages as files; without its option it opens no address of another host.
+docs: $(VENV)/docs
+	$(BIN)/python docs/figures.py docs/figures
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mkdocs build --strict
+	$(BIN)/linkchecker --no-status --ignore-url='^(https?|mailto|data):' --no-warnings site/index.html
+
+$(VENV)/docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet -e ".[docs]"
+	@touch $@ $(VENV)/base
+
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -91,4 +104,4 @@ $(VENV)/dev: pyproject.toml
 	@touch $@ $(VENV)/base
 
 clean:
-	rm -rf $(VENV) $(LOWEST) out
+	rm -rf $(VENV) $(LOWEST) out site docs/figures

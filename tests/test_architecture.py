@@ -40,7 +40,7 @@ MAY = {
     "track": NOUNS,
     "pace": {"estimator", "models"} | NOUNS,
     "sources": NOUNS,
-    "outputs": {"sources"} | NOUNS | FILES,
+    "outputs": {"data", "sources"} | NOUNS | FILES,
     "pipeline": {"estimator", "pace", "sources"} | NOUNS,
     "follow": {"estimator", "pipeline", "poses", "sources", "track"} | NOUNS,
     "bench": {"backends", "decode", "estimator", "outputs", "refine"} | NOUNS,
@@ -55,8 +55,8 @@ MAY = {
               "refine", "sources"} | NOUNS | FILES,
     # Who uses it all; nothing imports these.
     "processes": {"estimator", "sources"} | NOUNS,
-    "distributed": {"__init__", "backends", "estimator", "loading", "models", "outputs", "sources", "track"}
-    | NOUNS | FILES,
+    "distributed": {"__init__", "backends", "estimator", "loading", "models", "outputs", "sources",
+                    "track"} | NOUNS | FILES,
     "server": {"description", "estimator", "outputs", "sources", "track"} | NOUNS,
     "cli": {"__init__", "backends", "bench", "data", "description", "distributed", "estimator",
             "evaluation", "export", "follow", "models", "networks", "outputs", "pace", "pipeline",

@@ -13,6 +13,7 @@ from .. import __version__
 from ..interrupts import let_end, listen
 from .batch import batch
 from .bench import bench, models
+from .convert import convert
 from .doctor import doctor
 from .environment import prepare
 from .eval import evaluate
@@ -53,6 +54,7 @@ VERBS = (
     ("Models", "export", export, ("limbwise export best.safetensors model.onnx",)),
     ("Models", "bench", bench, ("limbwise bench --model fast --threads 1,2",)),
     ("Own labels", "check-data", check_data, ("limbwise check-data labels.json photos/",)),
+    ("Own labels", "convert", convert, ("limbwise convert yolo/data.yaml labels.json",)),
     ("Own labels", "train", train, ("limbwise train labels.json photos/ --out my-run",)),
     ("Own labels", "eval", evaluate, ("limbwise eval labels.json photos/ --model fast",)),
     ("When something is wrong", "doctor", doctor, ("limbwise doctor",)),

@@ -42,6 +42,7 @@ class Format(StrEnum):
     coco = "coco"
     csv = "csv"
     parquet = "parquet"
+    label_studio = "label-studio"
 
 
 class BatchFormat(StrEnum):

@@ -29,7 +29,7 @@ ENDINGS = {
     ".csv": ("csv",),
     ".jsonl": ("jsonl",),
     ".ndjson": ("jsonl",),
-    ".json": ("json", "jsonl", "coco"),
+    ".json": ("json", "jsonl", "coco", "label-studio"),
     ".parquet": ("parquet",),
 }
 _PREFIX = re.compile(rf"({'|'.join(FORMATS)}):(.+)", re.DOTALL)

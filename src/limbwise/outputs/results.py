@@ -1,4 +1,5 @@
-"""Results, frame by frame, to files: JSON lines, JSON, OpenPose JSON, COCO results, CSV, Parquet.
+"""Results, frame by frame, to files: JSON lines, JSON, OpenPose JSON, COCO results, CSV, Parquet,
+Label Studio.
 
 A file grows under a temporary name and takes its place when the writer is closed, whatever ended
 the work: after Ctrl-C it holds what was added so far. The old file stays only where writing itself
@@ -21,6 +22,7 @@ from ..atomic import check_writable, failing_to_write, fitting, replacing, writi
 from ..errors import BadInput
 from ..places import identities, keep
 from ..skeleton import BODY, BODY_25, Skeleton
+from .label_studio import task
 from .records import (
     Result,
     Writer,
@@ -33,7 +35,7 @@ from .records import (
     record,
 )
 
-FORMATS = ("jsonl", "json", "openpose", "coco", "csv", "parquet")
+FORMATS = ("jsonl", "json", "openpose", "coco", "csv", "parquet", "label-studio")
 
 
 def open_writer(
@@ -52,7 +54,7 @@ def open_writer(
         case "jsonl":
             return JsonLines(path)
         case "json":
-            return JsonList(path)
+            return JsonRecords(path)
         case "parquet":
             from .tables import Parquet
 
@@ -63,6 +65,8 @@ def open_writer(
             return CocoResults(path)
         case "csv":
             return Csv(path)
+        case "label-studio":
+            return LabelStudio(path)
     raise BadInput(f"{format!r} is not a format: choose one of {', '.join(FORMATS)}")
 
 
@@ -135,31 +139,45 @@ class JsonLines(_TextFile):
         return _json(record(result)) + "\n"
 
 
-class JsonList(_TextFile):
-    """The same records as one JSON list."""
+class _JsonList(_TextFile):
+    """One list, a line for each of its entries."""
 
     def _text(self, result: Result) -> str:
-        return (",\n" if self._begun else "[\n") + _json(record(result))
+        lines = [_json(entry) for entry in self._entries(result)]
+        return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
 
     def _end(self) -> str:
         return "\n]\n" if self._begun else "[]\n"
 
+    @abstractmethod
+    def _entries(self, result: Result) -> list[dict[str, Any]]: ...
 
-class CocoResults(_TextFile):
+
+class JsonRecords(_JsonList):
+    """The records of JSON lines as one JSON list."""
+
+    def _entries(self, result: Result) -> list[dict[str, Any]]:
+        return [record(result)]
+
+
+class CocoResults(_JsonList):
     """The results file of COCO's keypoint task (cocodataset.org/#format-results).
 
     A picture's image_id is its name where that is a number, as in COCO; other pictures and the
     frames of videos have their index for it. People without a COCO keypoint are left out.
     """
 
-    def _text(self, result: Result) -> str:
+    def _entries(self, result: Result) -> list[dict[str, Any]]:
         image_id = coco_image_id(result)
         people = [coco_person(pose, image_id) for pose in result.poses]
-        lines = [_json(person) for person in people if person]
-        return (",\n" if self._begun else "[\n") + ",\n".join(lines) if lines else ""
+        return [person for person in people if person]
 
-    def _end(self) -> str:
-        return "\n]\n" if self._begun else "[]\n"
+
+class LabelStudio(_JsonList):
+    """Tasks with predictions, one for each picture (labelstud.io/guide/predictions)."""
+
+    def _entries(self, result: Result) -> list[dict[str, Any]]:
+        return [task(result)]
 
 
 class Csv(_TextFile):

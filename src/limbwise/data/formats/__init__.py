@@ -1,0 +1,1 @@
+"""Label files of other tools: read as a `Dataset`, written from one. `table.FORMATS` lists them."""
