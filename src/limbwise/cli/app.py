@@ -46,6 +46,7 @@ from .options import (
     not_empty,
     person_wanted,
 )
+from .page import page
 from .serve import serve
 from .terminal import (
     Reports,
@@ -285,6 +286,7 @@ app.command()(export)
 app.command()(bench)
 app.command()(models)
 app.command()(serve)
+app.command()(page)
 app.command()(train)
 app.command()(check_data)
 
