@@ -2,7 +2,7 @@
 # make test                             everything CI checks: format, lint, types, tests
 # make fuzz                             all of the bad and odd input of which make test draws a sample
 # make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
-# make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
+# make test-browser                     the pages in Chromium; installs it and npm (Debian, as root or by sudo)
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,10 +34,17 @@ fuzz: $(VENV)/dev
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# onnxruntime-web as src/limbwise/cli/browser_runtime.py has it.
+NPM_PACKAGES := onnxruntime-web@1.30.0 axe-core@4.14.1
+
 test-browser: $(VENV)/dev
 	@command -v chromedriver >/dev/null || { $(SUDO) apt-get update -q && \
 		$(SUDO) apt-get install -qy --no-install-recommends chromium chromium-driver; }
-	$(BIN)/pytest tests/test_browser.py -rs
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -q && \
+		$(SUDO) apt-get install -qy --no-install-recommends npm; }
+	@mkdir -p $(VENV)/npm && cd $(VENV)/npm && for package in $(NPM_PACKAGES); do \
+		test -f "$$(echo $$package | tr @ -).tgz" || npm pack --silent $$package || exit 1; done
+	$(BIN)/pytest tests/test_browser.py tests/test_static_page.py -rs
 
 fuzz-server: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[fuzz]"

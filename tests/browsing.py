@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,7 +44,20 @@ class Page:
 
     def __init__(self, driver, site) -> None:
         self.driver, self.site = driver, site
-        driver.get(site.url)
+        self.open()
+
+    def open(self) -> None:
+        """Anew. The page is ready when its scripts say so, not when the browser has loaded it: in a
+        browser that has just begun, a script may come late, or be lost when the network changes."""
+        for _ in range(3):
+            self.driver.get(self.site.url)
+            end = time.monotonic() + 30
+            while time.monotonic() < end:
+                door = self.run("return document.getElementById('door').open")
+                if self.text("status") != "Loading …" or self.run(PROBLEM) or door:
+                    return
+                time.sleep(0.02)
+        raise AssertionError(f"the page did not begin: {self.driver.get_log('browser')}")
 
     def run(self, script: str, *args: object):
         return self.driver.execute_script(script, *args)
@@ -54,10 +68,12 @@ class Page:
     def text(self, name: str) -> str:
         return self.run("return document.getElementById(arguments[0]).textContent", name)
 
-    def until(self, happened: Callable[[], object], seconds: float = 20) -> None:
+    def until(self, happened: Callable[[], object], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not happened():
-            assert time.monotonic() < end, (self.text("status"), self.run(PROBLEM))
+            if time.monotonic() > end:
+                said = self.text("status"), self.run(PROBLEM), self.driver.get_log("browser")
+                raise AssertionError(f"it never happened: {said}")
             time.sleep(0.02)
 
     def drop(self, content: bytes, name: str, kind: str) -> None:
@@ -74,6 +90,29 @@ class Page:
             name,
             kind,
         )
+
+    @contextmanager
+    def shown_on(self, width: int, height: int, scheme: str = "light") -> Iterator[None]:
+        """As on another screen, in light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    def faults(self) -> list[str]:
+        """What axe-core finds wrong with the page as it stands, for people who see or hear it
+        otherwise."""
+        with tarfile.open(npm_package("axe-core")) as archive:
+            source = archive.extractfile("package/axe.min.js")
+            assert source is not None
+            self.run(source.read().decode())
+        found = self.driver.execute_async_script("axe.run().then(arguments[0])")
+        return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found["violations"]]
 
     def pixels(self) -> np.ndarray:
         """What is on the canvas, (H, W, 3) BGR."""

@@ -3,9 +3,12 @@
 `make test-browser` installs Chromium and its driver (Debian's packages) and runs this file.
 """
 
+import base64
+import io
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,6 +18,7 @@ import pytest
 
 from browsing import PROBLEM, SHOWN, Page, browser, camera_file, needs_chromium
 from limbwise.estimator import MIN_SCORE
+from limbwise.outputs.draw import MIN_CONFIDENCE
 from limbwise.server.guard import Limits
 from serving import encoded, scene, seeing, serving
 
@@ -179,16 +183,8 @@ def test_a_token_is_asked_for_and_opens_pictures_and_streams(driver) -> None:
         page.until(lambda: page.text("fps") not in ("–", ""))
 
 
-def test_a_video_is_played_with_ids(page, tmp_path) -> None:
-    path = tmp_path / "walk.webm"
-    with av.open(path, "w") as container:
-        track = container.add_stream("libvpx", rate=20, options={"deadline": "realtime"})
-        track.width, track.height, track.pix_fmt = 480, 320, "yuv420p"
-        for step in range(60):
-            image = scene(120 + 3 * step, (320, 480))
-            container.mux(track.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
-        container.mux(track.encode())
-    page.drop(path.read_bytes(), "walk.webm", "video/webm")
+def test_a_video_is_played_with_ids(page) -> None:
+    page.drop(film(3), "walk.webm", "video/webm")
     page.until(lambda: page.text("people") == "1")
     colour = page.site.ask("/v1/about").json["style"]["ids"][1]
     label = np.array([int(colour[n : n + 2], 16) for n in (5, 3, 1)])  # of the first person
@@ -221,10 +217,112 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(page) -> None:
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_is_cut_off_on_a_narrow_screen(page, width) -> None:
     open_picture(page)
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with page.shown_on(width, 800):
         across = page.run("return [document.documentElement.scrollWidth, innerWidth]")
-    finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert across[0] <= across[1] == width
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+)
+def test_axe_finds_nothing_wrong(page, width, scheme) -> None:
+    with page.shown_on(width, 860, scheme):
+        assert page.faults() == []  # nothing is open yet
+        open_picture(page)
+        page.run("document.querySelector('details').open = true")
+        assert page.faults() == []
+        page.drop(b"dear diary", "diary.txt", "text/plain")
+        page.until(lambda: page.run(PROBLEM))
+        assert page.faults() == []
+
+
+def test_focus_goes_with_the_button_that_was_pressed(page) -> None:
+    for control in ("sample", "choose"):
+        page.open()
+        page.run(f"document.querySelector('#welcome [data-does={control}]').focus()")
+        if control == "sample":
+            page.click("#welcome [data-does=sample]")
+            page.until(lambda: page.run(SHOWN))
+        else:
+            open_picture(page)
+        assert page.run("return document.activeElement.dataset.does") == control
+        assert page.run("return document.activeElement.offsetParent !== null")
+
+
+def test_confidence_begins_at_the_default_and_people_counts_what_is_drawn(driver) -> None:
+    seen = seeing()
+    person = seen(IMAGE)[0]
+    unsure = replace(person, confidence=np.full_like(person.confidence, MIN_CONFIDENCE - 0.1))
+    seen.read = lambda *_: [person, unsure]
+    with serving([seen]) as site:
+        page = Page(driver, site)
+        page.drop(encoded(IMAGE, ".png"), "pole.png", "image/png")
+        page.until(lambda: page.run(SHOWN))
+        assert page.text("least") == f"{100 * MIN_CONFIDENCE:.0f} %"
+        assert (page.text("people"), page.text("status")) == ("1", "One person found.")
+        page.run(
+            "const it = document.getElementById('confidence'); it.value = 0;"
+            "it.dispatchEvent(new Event('input'))"
+        )
+        assert (page.text("people"), page.text("status")) == ("2", "2 people shown.")
+
+
+def test_the_model_that_is_loaded_is_offered_and_the_page_says_so(page) -> None:
+    assert page.run("return document.getElementById('pair').value") in page.text("model")
+    assert "--model" in page.text("pair-note")
+
+
+def test_a_picture_is_pasted_by_keys_and_by_the_button(page) -> None:
+    copied = """
+        const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+        window.copied = new File([bytes], "copied.png", { type: "image/png" });
+    """
+    page.run(copied, base64.b64encode(encoded(IMAGE, ".png")).decode())
+    page.run(
+        "const clipboardData = new DataTransfer(); clipboardData.items.add(window.copied);"
+        "document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }))"
+    )
+    page.until(lambda: page.text("people") == "1")
+    page.open()
+    page.run(copied, base64.b64encode(encoded(IMAGE, ".png")).decode())
+    page.run(
+        "navigator.clipboard.read = async () => "
+        "[{ types: ['text/html', 'image/png'], getType: async () => window.copied }]"
+    )
+    page.click("#welcome [data-does=paste]")
+    page.until(lambda: page.text("people") == "1")
+    page.run("navigator.clipboard.read = async () => [{ types: ['text/plain'] }]")
+    page.click(".again [data-does=paste]")
+    page.until(lambda: "no picture in the clipboard" in page.run(PROBLEM))
+
+
+def test_a_film_is_gone_through_again_and_saved_with_its_poses(page, downloads) -> None:
+    page.drop(film(3), "walk.webm", "video/webm")
+    page.until(lambda: page.run("return document.getElementById('video').ended"))
+    asked = "return performance.getEntriesByType('resource').length"
+    before = page.run(asked)
+    page.click("#save-video")
+    page.until(lambda: [*downloads.glob("limbwise.mp4"), *downloads.glob("limbwise.webm")])
+    assert page.run(asked) == before
+    saved = next(downloads.glob("limbwise.[mw][pe]*"))
+    page.until(lambda: saved.stat().st_size and not [*downloads.glob("*.crdownload")])
+    with av.open(saved) as container:
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert len(frames) >= 5
+    coloured = [(f.max(axis=2).astype(int) - f.min(axis=2) > 60).sum() for f in frames]
+    assert min(coloured) > 200  # a dark room, a white pole: what has a colour was drawn
+    across = [np.flatnonzero((f.min(axis=2) > 200).any(axis=0)).mean() for f in frames]
+    assert across[-1] > across[0] + 60  # and it walks
+
+
+def film(seconds: int) -> bytes:
+    """A pole that wanders to the right, 20 pictures a second, as WebM."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as container:
+        track = container.add_stream("libvpx", rate=20, options={"deadline": "realtime"})
+        track.width, track.height, track.pix_fmt = 480, 320, "yuv420p"
+        for step in range(20 * seconds):
+            image = scene(120 + 3 * step, (320, 480))
+            container.mux(track.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(track.encode())
+    return file.getvalue()

@@ -20,9 +20,17 @@ let film = null;       // the poses of a video by their place, while one is open
 let answers = [];      // times of its last answers, in ms
 let turn = 0;          // counts what was opened, so that a late answer cannot take over
 
-async function meet() {
-  about ??= await ask("v1/about");
-  if ($("model").textContent) return;
+// Asked once, however soon something is opened: two such requests at once wait for each other in a
+// browser's cache.
+let meeting = null;
+function meet() {
+  meeting ??= ask("v1/about").then(met);
+  meeting.catch(() => { meeting = null; });
+  return meeting;
+}
+
+function met(answer) {
+  about = answer;
   const names = [about.model, about.second_stage].filter(Boolean).join(" + ");
   $("model").textContent = `${names} · ${about.runtime}`;
   showScore(100 * about.min_score);
@@ -362,4 +370,4 @@ document.onpaste = ({ clipboardData, target }) => {
 };
 
 $("curl").textContent = `curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${new URL("v1/poses", location.href)}`;
-meet().catch((error) => complain(error.message));
+meet().then(() => { if (!turn) say("Ready."); }, (error) => complain(error.message));
