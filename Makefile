@@ -6,7 +6,7 @@
 # make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
 # make test-batch                       batch work on a Ray cluster on this machine; installs Ray
 # make docs                             the site in site/: figures and notebooks are run, links and docstrings checked
-# make test-browser                     the page in Chromium; installs it (Debian, as root or by sudo)
+# make test-browser                     the pages in Chromium; installs it and npm (Debian, as root or by sudo)
 # make test-cpp                         the example in C++ against Python; installs OpenCV (Debian, as above)
 
 PYTHON ?= python3
@@ -54,10 +54,17 @@ mutants: $(VENV)/dev
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# onnxruntime-web as src/limbwise/cli/browser_runtime.py has it.
+NPM_PACKAGES := onnxruntime-web@1.30.0 axe-core@4.14.1
+
 test-browser: $(VENV)/dev
 	@command -v chromedriver >/dev/null || { $(SUDO) apt-get update -q && \
 		$(SUDO) apt-get install -qy --no-install-recommends chromium chromium-driver; }
-	$(BIN)/pytest tests/test_browser.py -rs
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -q && \
+		$(SUDO) apt-get install -qy --no-install-recommends npm; }
+	@mkdir -p $(VENV)/npm && cd $(VENV)/npm && for package in $(NPM_PACKAGES); do \
+		test -f "$$(echo $$package | tr @ -).tgz" || npm pack --silent $$package || exit 1; done
+	$(BIN)/pytest tests/test_browser.py tests/test_static_page.py -rs
 
 test-cpp: $(VENV)/dev
 	@test -d /usr/include/opencv4 -a -d /usr/include/nlohmann || { $(SUDO) apt-get update -q && \

@@ -4,11 +4,11 @@
 """
 
 import base64
+import io
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,101 +16,13 @@ import cv2
 import numpy as np
 import pytest
 
+from browsing import PROBLEM, SHOWN, Page, browser, camera_file, needs_chromium
 from limbwise.estimator import MIN_SCORE
+from limbwise.outputs.draw import MIN_CONFIDENCE
 from limbwise.server.guard import Limits
-from serving import Site, encoded, scene, seeing, serving
+from serving import encoded, scene, seeing, serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="Chromium or its driver is not here: make test-browser"
-)
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-
-SHOWN = "return !document.getElementById('canvas').hidden"
-PROBLEM = "const p = document.getElementById('problem'); return p.hidden ? '' : p.textContent"
-
-
-class Page:
-    """The page in a browser of its own."""
-
-    def __init__(self, driver, site: Site) -> None:
-        self.driver, self.site = driver, site
-        driver.get(site.url)
-
-    def run(self, script: str, *args: object):
-        return self.driver.execute_script(script, *args)
-
-    def click(self, selector: str) -> None:
-        self.run("document.querySelector(arguments[0]).click()", selector)
-
-    def text(self, name: str) -> str:
-        return self.run("return document.getElementById(arguments[0]).textContent", name)
-
-    def until(self, happened: Callable[[], object], seconds: float = 20) -> None:
-        end = time.monotonic() + seconds
-        while not happened():
-            assert time.monotonic() < end, (self.text("status"), self.run(PROBLEM))
-            time.sleep(0.02)
-
-    def drop(self, content: bytes, name: str, kind: str) -> None:
-        """As a file that is dragged from a folder and let go over the page."""
-        self.run(
-            """
-            const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
-            const carried = new DataTransfer();
-            carried.items.add(new File([bytes], arguments[1], { type: arguments[2] }));
-            const how = { dataTransfer: carried, bubbles: true, cancelable: true };
-            document.getElementById("stage").dispatchEvent(new DragEvent("drop", how));
-            """,
-            base64.b64encode(content).decode(),
-            name,
-            kind,
-        )
-
-    def pixels(self) -> np.ndarray:
-        """What is on the canvas, (H, W, 3) BGR."""
-        url = self.run("return document.getElementById('canvas').toDataURL()")
-        data = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
-
-
-def camera_file(path: Path) -> Path:
-    """Two seconds of a bright pole that wanders through a dark room, as Y4M."""
-    with path.open("wb") as file:
-        file.write(b"YUV4MPEG2 W480 H320 F20:1 Ip A1:1 C420jpeg\n")
-        for step in range(40):
-            image = scene(120 + 6 * min(step, 40 - step), (320, 480))
-            file.write(b"FRAME\n" + cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes())
-    return path
-
-
-@contextmanager
-def browser(camera: Path, downloads: Path | None = None) -> Iterator[object]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",  # CI runs as root
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={camera}",
-        "--window-size=1280,860",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    if downloads:
-        several = "profile.default_content_setting_values.automatic_downloads"
-        prefs = {"download.default_directory": str(downloads), several: 1}
-        options.add_experimental_option("prefs", prefs)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -271,16 +183,8 @@ def test_a_token_is_asked_for_and_opens_pictures_and_streams(driver) -> None:
         page.until(lambda: page.text("fps") not in ("–", ""))
 
 
-def test_a_video_is_played_with_ids(page, tmp_path) -> None:
-    path = tmp_path / "walk.webm"
-    with av.open(path, "w") as container:
-        track = container.add_stream("libvpx", rate=20, options={"deadline": "realtime"})
-        track.width, track.height, track.pix_fmt = 480, 320, "yuv420p"
-        for step in range(60):
-            image = scene(120 + 3 * step, (320, 480))
-            container.mux(track.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
-        container.mux(track.encode())
-    page.drop(path.read_bytes(), "walk.webm", "video/webm")
+def test_a_video_is_played_with_ids(page) -> None:
+    page.drop(film(3), "walk.webm", "video/webm")
     page.until(lambda: page.text("people") == "1")
     colour = page.site.ask("/v1/about").json["style"]["ids"][1]
     label = np.array([int(colour[n : n + 2], 16) for n in (5, 3, 1)])  # of the first person
@@ -313,10 +217,112 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(page) -> None:
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_is_cut_off_on_a_narrow_screen(page, width) -> None:
     open_picture(page)
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with page.shown_on(width, 800):
         across = page.run("return [document.documentElement.scrollWidth, innerWidth]")
-    finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert across[0] <= across[1] == width
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+)
+def test_axe_finds_nothing_wrong(page, width, scheme) -> None:
+    with page.shown_on(width, 860, scheme):
+        assert page.faults() == []  # nothing is open yet
+        open_picture(page)
+        page.run("document.querySelector('details').open = true")
+        assert page.faults() == []
+        page.drop(b"dear diary", "diary.txt", "text/plain")
+        page.until(lambda: page.run(PROBLEM))
+        assert page.faults() == []
+
+
+def test_focus_goes_with_the_button_that_was_pressed(page) -> None:
+    for control in ("sample", "choose"):
+        page.open()
+        page.run(f"document.querySelector('#welcome [data-does={control}]').focus()")
+        if control == "sample":
+            page.click("#welcome [data-does=sample]")
+            page.until(lambda: page.run(SHOWN))
+        else:
+            open_picture(page)
+        assert page.run("return document.activeElement.dataset.does") == control
+        assert page.run("return document.activeElement.offsetParent !== null")
+
+
+def test_confidence_begins_at_the_default_and_people_counts_what_is_drawn(driver) -> None:
+    seen = seeing()
+    person = seen(IMAGE)[0]
+    unsure = replace(person, confidence=np.full_like(person.confidence, MIN_CONFIDENCE - 0.1))
+    seen.read = lambda *_: [person, unsure]
+    with serving([seen]) as site:
+        page = Page(driver, site)
+        page.drop(encoded(IMAGE, ".png"), "pole.png", "image/png")
+        page.until(lambda: page.run(SHOWN))
+        assert page.text("least") == f"{100 * MIN_CONFIDENCE:.0f} %"
+        assert (page.text("people"), page.text("status")) == ("1", "One person found.")
+        page.run(
+            "const it = document.getElementById('confidence'); it.value = 0;"
+            "it.dispatchEvent(new Event('input'))"
+        )
+        assert (page.text("people"), page.text("status")) == ("2", "2 people shown.")
+
+
+def test_the_model_that_is_loaded_is_offered_and_the_page_says_so(page) -> None:
+    assert page.run("return document.getElementById('pair').value") in page.text("model")
+    assert "--model" in page.text("pair-note")
+
+
+def test_a_picture_is_pasted_by_keys_and_by_the_button(page) -> None:
+    copied = """
+        const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+        window.copied = new File([bytes], "copied.png", { type: "image/png" });
+    """
+    page.run(copied, base64.b64encode(encoded(IMAGE, ".png")).decode())
+    page.run(
+        "const clipboardData = new DataTransfer(); clipboardData.items.add(window.copied);"
+        "document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }))"
+    )
+    page.until(lambda: page.text("people") == "1")
+    page.open()
+    page.run(copied, base64.b64encode(encoded(IMAGE, ".png")).decode())
+    page.run(
+        "navigator.clipboard.read = async () => "
+        "[{ types: ['text/html', 'image/png'], getType: async () => window.copied }]"
+    )
+    page.click("#welcome [data-does=paste]")
+    page.until(lambda: page.text("people") == "1")
+    page.run("navigator.clipboard.read = async () => [{ types: ['text/plain'] }]")
+    page.click(".again [data-does=paste]")
+    page.until(lambda: "no picture in the clipboard" in page.run(PROBLEM))
+
+
+def test_a_film_is_gone_through_again_and_saved_with_its_poses(page, downloads) -> None:
+    page.drop(film(3), "walk.webm", "video/webm")
+    page.until(lambda: page.run("return document.getElementById('video').ended"))
+    asked = "return performance.getEntriesByType('resource').length"
+    before = page.run(asked)
+    page.click("#save-video")
+    page.until(lambda: [*downloads.glob("limbwise.mp4"), *downloads.glob("limbwise.webm")])
+    assert page.run(asked) == before
+    saved = next(downloads.glob("limbwise.[mw][pe]*"))
+    page.until(lambda: saved.stat().st_size and not [*downloads.glob("*.crdownload")])
+    with av.open(saved) as container:
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert len(frames) >= 5
+    coloured = [(f.max(axis=2).astype(int) - f.min(axis=2) > 60).sum() for f in frames]
+    assert min(coloured) > 200  # a dark room, a white pole: what has a colour was drawn
+    across = [np.flatnonzero((f.min(axis=2) > 200).any(axis=0)).mean() for f in frames]
+    assert across[-1] > across[0] + 60  # and it walks
+
+
+def film(seconds: int) -> bytes:
+    """A pole that wanders to the right, 20 pictures a second, as WebM."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as container:
+        track = container.add_stream("libvpx", rate=20, options={"deadline": "realtime"})
+        track.width, track.height, track.pix_fmt = 480, 320, "yuv420p"
+        for step in range(20 * seconds):
+            image = scene(120 + 3 * step, (320, 480))
+            container.mux(track.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(track.encode())
+    return file.getvalue()

@@ -109,6 +109,13 @@ def _take_images(model: Any, normalise: bool) -> Any:
     return steps.build()
 
 
+def describe(path: Path) -> Description | None:
+    """What a model file says of itself, without compiling it; None if it is not limbwise's own."""
+    import openvino as ov
+
+    return _described(_read(ov.Core(), path), path)
+
+
 def capabilities() -> list[str]:
     """What OpenVINO knows to compute on this CPU: "FP32", "INT8", "BF16" and others."""
     import openvino as ov

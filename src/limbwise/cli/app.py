@@ -18,6 +18,7 @@ from .doctor import doctor
 from .environment import prepare
 from .eval import evaluate
 from .info import info
+from .page import page
 from .run import run
 from .serve import serve
 from .terminal import calling, failing_in_one_line
@@ -49,6 +50,7 @@ VERBS = (
         "limbwise batch s3://bucket/photos/ --out shards/",
     )),
     ("People in pictures", "serve", serve, ("limbwise serve --port 8000",)),
+    ("People in pictures", "page", page, ("limbwise page --static site/",)),
     ("Models", "models", models, ("limbwise models",)),
     ("Models", "info", info, ("limbwise info street.mp4", "limbwise info labels.json")),
     ("Models", "export", export, ("limbwise export best.safetensors model.onnx",)),

@@ -31,7 +31,7 @@ from ..description import Description
 from ..errors import BadInput
 from ..estimator import SAMPLE, Estimator
 from ..geometry import Image
-from ..outputs.draw import draw, style
+from ..outputs.draw import MIN_CONFIDENCE, draw, style
 from ..outputs.records import Result, record
 from ..sources.image import opened, to_bgr
 from .connections import Ended, server
@@ -49,6 +49,8 @@ FILES = {
     "/page.css": (PAGE / "page.css", "text/css; charset=utf-8"),
     "/page.js": (PAGE / "page.js", "text/javascript; charset=utf-8"),
     "/draw.js": (PAGE / "draw.js", "text/javascript; charset=utf-8"),
+    "/film.js": (PAGE / "film.js", "text/javascript; charset=utf-8"),
+    "/frames.js": (PAGE / "frames.js", "text/javascript; charset=utf-8"),
     "/live.js": (PAGE / "live.js", "text/javascript; charset=utf-8"),
     "/server.js": (PAGE / "server.js", "text/javascript; charset=utf-8"),
     "/icon.svg": (PAGE / "icon.svg", "image/svg+xml"),
@@ -131,6 +133,8 @@ class _Server:
         self.limits = limits
         self.label = estimators[0].runtime.label
         self.min_score = estimators[0].min_score
+        person = estimators[0].person
+        self.second_stage = person.description.name if person else None
         self.description: Description = estimators[0].runtime.description
         self.workers = Workers(estimators, limits.waiting)
         self.streams = 0
@@ -169,6 +173,8 @@ class _Server:
                 "style": style(self.description.skeleton),
                 "height": self.description.height,
                 "min_score": self.min_score,
+                "min_confidence": MIN_CONFIDENCE,
+                "second_stage": self.second_stage,
                 "limits": vars(self.limits),
             }
         )

@@ -1,19 +1,23 @@
 // A playing video to the server and back, picture by picture. What is shown is the picture that the
 // skeletons were found in, so that they fit however slow the server is.
 
+import { nextFrame } from "./frames.js";
+import { protocols, streamAddress } from "./server.js";
+
 const UNDER_WAY = 2;   // one that the network works on, one that waits: it never stands idle
 const WIDEST = 1280;   // of what is shown
 
 export class Live {
   // height: of the pictures that are sent, as much as the network looks at.
-  // shown(bitmap, result) after each answer; ended(why) once, `why` empty if it was stopped.
-  constructor(video, address, protocols, height, shown, ended) {
+  // shown(bitmap, result, place) after each answer, `place` in the video in seconds; ended(why) once,
+  // `why` empty if it was stopped.
+  constructor(video, height, shown, ended) {
     Object.assign(this, { video, height, shown, ended });
-    this.waiting = new Map();  // number of a sent picture -> its bitmap
+    this.waiting = new Map();  // number of a sent picture -> its bitmap and place
     this.sent = 0;
     this.running = true;
     this.small = document.createElement("canvas");
-    this.socket = new WebSocket(address, protocols);
+    this.socket = new WebSocket(streamAddress(), protocols());
     this.socket.onopen = () => this.pump();
     this.socket.onmessage = ({ data }) => this.answered(JSON.parse(data));
     this.socket.onclose = ({ reason }) => this.stop(this.sent ? reason || "The server ended the stream." : "refused");
@@ -24,19 +28,19 @@ export class Live {
     this.running = false;
     this.socket.onclose = null;
     this.socket.close();
-    for (const bitmap of this.waiting.values()) bitmap.close();
+    for (const { bitmap } of this.waiting.values()) bitmap.close();
     this.waiting.clear();
     this.ended(why);
   }
 
   async pump() {
     while (this.running) {
-      await nextFrame(this.video);
-      if (this.waiting.size < UNDER_WAY && this.video.readyState >= 2) await this.send();
+      const place = await nextFrame(this.video);
+      if (this.waiting.size < UNDER_WAY && this.video.readyState >= 2) await this.send(place);
     }
   }
 
-  async send() {
+  async send(place) {
     const { videoWidth, videoHeight } = this.video;
     const scale = Math.min(1, this.height / videoHeight);
     this.small.width = Math.round(videoWidth * scale);
@@ -48,27 +52,17 @@ export class Live {
       new Promise((done) => this.small.toBlob(done, "image/jpeg", 0.85)),
     ]);
     if (!this.running || !jpeg) return bitmap.close();
-    this.waiting.set(this.sent++, bitmap);
+    this.waiting.set(this.sent++, { bitmap, place });
     this.socket.send(jpeg);
   }
 
   answered(result) {
-    const bitmap = this.waiting.get(result.frame);
+    const { bitmap, place } = this.waiting.get(result.frame) ?? {};
     for (const number of [...this.waiting.keys()]) {
       if (number > result.frame) continue;
-      if (number < result.frame) this.waiting.get(number).close();  // a newer one took its place
+      if (number < result.frame) this.waiting.get(number).bitmap.close();  // a newer one took its place
       this.waiting.delete(number);
     }
-    if (bitmap && !result.error) this.shown(bitmap, result);
+    if (bitmap && !result.error) this.shown(bitmap, result, place);
   }
-}
-
-// A hidden page or a paused video has no next frame: then one in a second keeps the stream open.
-function nextFrame(video) {
-  return new Promise((done) => {
-    const late = setTimeout(done, 1000);
-    const now = () => { clearTimeout(late); done(); };
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(now);
-    else requestAnimationFrame(now);
-  });
 }

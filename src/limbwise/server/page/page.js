@@ -1,9 +1,11 @@
-// The page: what a person does, what is shown. The drawing is in draw.js, the stream in
-// live.js, talking to the server in server.js.
+// The page: what a person does, what is shown. The drawing is in draw.js, the stream in live.js,
+// films in film.js, talking to the server in server.js. Without a server live.js and server.js are
+// others, which ask networks in the browser.
 
 import { drawPeople, visible } from "./draw.js";
+import { Film, kind, recorded } from "./film.js";
 import { Live } from "./live.js";
-import { ask, protocols, Refusal, streamAddress } from "./server.js";
+import { ask, Refusal } from "./server.js";
 
 const MOST_RECORDS = 20000;  // of a stream, kept for "Save JSON"
 const LONGEST = 4096;        // side of the canvas; phones have no larger ones
@@ -14,13 +16,35 @@ let about = null;      // what the server says of itself
 let now = null;        // { image, result }: what is on the canvas
 let records = [];      // results of this picture or stream, oldest first
 let live = null;       // the stream, while there is one
+let film = null;       // the poses of a video by their place, while one is open
 let answers = [];      // times of its last answers, in ms
 let turn = 0;          // counts what was opened, so that a late answer cannot take over
 
-async function meet() {
-  about ??= await ask("v1/about");
-  if (!$("model").textContent) showScore(100 * about.min_score);
-  $("model").textContent = `${about.model} · ${about.runtime}`;
+// Asked once, however soon something is opened: two such requests at once wait for each other in a
+// browser's cache.
+let meeting = null;
+function meet() {
+  meeting ??= ask("v1/about").then(met);
+  meeting.catch(() => { meeting = null; });
+  return meeting;
+}
+
+function met(answer) {
+  about = answer;
+  const names = [about.model, about.second_stage].filter(Boolean).join(" + ");
+  $("model").textContent = `${names} · ${about.runtime}`;
+  showScore(100 * about.min_score);
+  $("confidence").value = 100 * about.min_confidence;
+  $("least").textContent = `${$("confidence").value} %`;
+  showPair(names);
+}
+
+// One model is loaded, so one is offered.
+function showPair(names) {
+  $("pair").replaceChildren(new Option(names));
+  $("pair-note").textContent = document.documentElement.dataset.kind === "server"
+    ? "The only one that this server has loaded: another is chosen where it starts, by --model."
+    : "The only one in this page: another is chosen where the page is made, by --model.";
 }
 
 // Those who score less are not sent by the server.
@@ -47,13 +71,13 @@ async function open(what) {
 
 function close() {
   live?.stop();
-  live = null;
+  live = film = null;
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   video.pause();
   if (video.src) URL.revokeObjectURL(video.src);
   video.removeAttribute("src");
   video.srcObject = null;
-  $("stop").hidden = $("player").hidden = true;
+  $("stop").hidden = $("player").hidden = $("save-video").hidden = $("latency").hidden = true;
 }
 
 function openFile(file) {
@@ -89,7 +113,9 @@ async function openVideo(file, current) {
   video.loop = false;
   await playing("This video cannot be played by your browser. Try an MP4 or WebM.");
   if (!current()) return;
+  film = new Film();
   $("player").hidden = false;
+  $("save-video").hidden = !kind();
   $("mirror").checked = false;
   stream("The video plays.");
 }
@@ -123,10 +149,11 @@ function stream(text) {
   $("speed-name").textContent = "Frames a second";
   $("stop").hidden = false;
   say(text);
-  live = new Live(video, streamAddress(), protocols(), about.height, streamed, streamEnded);
+  live = new Live(video, about.height, streamed, streamEnded);
 }
 
-function streamed(image, result) {
+function streamed(image, result, place, ms) {
+  film?.add(place, result);
   if (records.length) show(image, result);
   else present(image, result);
   if (!video.paused || !records.length) records.push(result);  // not the same picture for ever
@@ -135,6 +162,8 @@ function streamed(image, result) {
   answers = [...answers.filter((at) => at > time - 2000), time];
   const seconds = (time - answers[0]) / 1000;
   $("fps").textContent = seconds ? ((answers.length - 1) / seconds).toFixed(1) : "–";
+  $("latency").hidden = ms === undefined;
+  if (ms !== undefined) $("ms").textContent = Math.round(ms);
   if (video.duration) $("seek").value = video.currentTime / video.duration;
   announce();
 }
@@ -154,10 +183,12 @@ async function streamEnded(why) {
 function present(image, result) {
   records = [];
   if (!live) records.push(result);
+  const does = $("welcome").contains(document.activeElement) && document.activeElement.dataset.does;
   $("stage").classList.remove("empty");
   $("welcome").hidden = true;
   canvas.hidden = false;
   document.querySelector(".again").hidden = false;
+  if (does) document.querySelector(`.again [data-does=${does}]`).focus();  // where the button is now
   $("save-picture").disabled = $("save-json").disabled = false;
   show(image, result);
 }
@@ -169,6 +200,14 @@ function show(image, result) {
   const width = Math.round(image.width * scale), height = Math.round(image.height * scale);
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   draw();
+}
+
+// A film's poses that are known already, at the place that was sought.
+async function showAgain() {
+  const result = film?.at(video.currentTime), mine = turn;
+  if (!result || !now || saving) return;
+  const image = await createImageBitmap(video);
+  if (mine === turn) show(image, result);
 }
 
 function draw() {
@@ -189,6 +228,13 @@ const shown = () => visible(now.result.people, least(), leastScore());
 function count() {
   const number = shown().length;
   return number === 1 ? "One person" : number ? `${number} people` : "Nobody";
+}
+
+// After a control has changed who is drawn.
+function recount() {
+  if (!now) return;
+  draw();
+  if (!live) say(`${count()} shown.`);
 }
 
 function say(text) {
@@ -218,6 +264,31 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+let saving = false;
+async function saveVideo() {
+  if (!film?.frames().length) return;
+  const mine = turn, its = film, button = $("save-video");
+  saving = button.disabled = true;
+  live?.stop();
+  live = null;
+  try {
+    const goesOn = (share) => {
+      if (mine === turn) say(`Saving the video: ${Math.round(100 * share)} % …`);
+      return mine === turn;
+    };
+    const again = async (result) => { show(await createImageBitmap(video), result); };
+    const film = await recorded(its, video, canvas, again, goesOn);
+    if (mine !== turn) return;
+    save(film, film.type === "video/mp4" ? "limbwise.mp4" : "limbwise.webm");
+    say("The video is saved, as far as it was played.");
+  } catch (error) {
+    if (mine === turn) complain(`The video cannot be saved here: ${error.message}`);
+  } finally {
+    saving = button.disabled = false;
+    if (mine === turn) live = new Live(video, about.height, streamed, streamEnded);
+  }
+}
+
 function saveJson() {
   const lines = records.map((result) => JSON.stringify(result) + "\n");
   const many = records.length > 1;
@@ -231,8 +302,22 @@ async function openSample(current) {
 
 // What a person does.
 
-const does = { choose: () => $("file").click(), camera: () => open(openCamera), sample: () => open(openSample) };
+async function paste() {
+  const nothing = "There is no picture in the clipboard. Copy one, then paste it here.";
+  try {
+    for (const item of await navigator.clipboard.read()) {
+      const type = item.types.find((each) => each.startsWith("image/"));
+      if (type) return openFile(new File([await item.getType(type)], "clipboard", { type }));
+    }
+    complain(nothing);
+  } catch (error) {
+    complain(error.name === "NotAllowedError" ? "The clipboard was not allowed. Press Ctrl+V instead." : nothing);
+  }
+}
+
+const does = { choose: () => $("file").click(), camera: () => open(openCamera), sample: () => open(openSample), paste };
 for (const button of document.querySelectorAll("[data-does]")) button.onclick = does[button.dataset.does];
+for (const button of document.querySelectorAll("[data-does=paste]")) button.hidden = !navigator.clipboard?.read;
 
 $("file").onchange = ({ target }) => {
   if (target.files[0]) openFile(target.files[0]);
@@ -240,15 +325,16 @@ $("file").onchange = ({ target }) => {
 };
 $("confidence").oninput = () => {
   $("least").textContent = `${$("confidence").value} %`;
-  draw();
+  recount();
 };
 $("score").oninput = () => {
   $("least-score").textContent = `${Math.round($("score").value)} %`;
-  draw();
+  recount();
 };
 $("ids").onchange = $("mirror").onchange = draw;
 $("save-picture").onclick = () => canvas.toBlob((blob) => save(blob, "limbwise.png"));
 $("save-json").onclick = saveJson;
+$("save-video").onclick = saveVideo;
 $("openapi").onclick = (event) => {  // a link alone would bring no token
   event.preventDefault();
   ask("openapi.json").then((all) => save(new Blob([JSON.stringify(all, null, 2)]), "limbwise-openapi.json"),
@@ -264,6 +350,7 @@ video.onplay = video.onpause = () => {
   $("play").setAttribute("aria-label", video.paused ? "Play" : "Pause");
 };
 $("seek").oninput = () => { video.currentTime = $("seek").value * video.duration; };
+video.onseeked = showAgain;
 
 document.ondragover = (event) => {
   event.preventDefault();
@@ -277,7 +364,10 @@ document.ondrop = (event) => {
   if (file) openFile(file);
   else complain("Nothing was dropped that is a file. Save the picture first, then drop it here.");
 };
-document.onpaste = ({ clipboardData }) => { if (clipboardData.files[0]) openFile(clipboardData.files[0]); };
+document.onpaste = ({ clipboardData, target }) => {
+  if (clipboardData.files[0]) openFile(clipboardData.files[0]);
+  else if (!target.closest?.("input")) complain("There is no picture in the clipboard. Copy one, then paste it here.");
+};
 
 $("curl").textContent = `curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${new URL("v1/poses", location.href)}`;
-meet().catch((error) => complain(error.message));
+meet().then(() => { if (!turn) say("Ready."); }, (error) => complain(error.message));
