@@ -254,6 +254,7 @@ def test_the_sample_is_shown_with_its_people_and_ms_and_focus_stays(page) -> Non
     assert page.run("return document.activeElement.dataset.does") == "sample"
     assert page.text("speed-name") == "Milliseconds"
     assert float(page.text("fps")) > 0
+    assert page.faults() == []  # of axe-core
 
 
 @needs_chromium

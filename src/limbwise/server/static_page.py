@@ -22,7 +22,9 @@ from ..skeleton import BODY, COCO, Skeleton
 PAGE = resources.files(__package__) / "page"
 STATIC = resources.files(__package__) / "static"
 
-SHARED = ("page.css", "page.js", "draw.js", "film.js", "frames.js", "icon.svg")
+SHARED = (
+    "page.css", "page.js", "clipboard.js", "draw.js", "film.js", "frames.js", "icon.svg",
+)  # fmt: skip
 OWN = (
     "boxes.js", "estimator.js", "geometry.js", "live.js", "peaks.js", "proportions.js", "refine.js",
     "server.js", "worker.js",

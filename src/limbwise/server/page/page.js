@@ -2,6 +2,7 @@
 // films in film.js, talking to the server in server.js. Without a server live.js and server.js are
 // others, which ask networks in the browser.
 
+import { canPaste, NOTHING, pasted } from "./clipboard.js";
 import { drawPeople, visible } from "./draw.js";
 import { Film, kind, recorded } from "./film.js";
 import { Live } from "./live.js";
@@ -42,9 +43,11 @@ function met(answer) {
 // One model is loaded, so one is offered.
 function showPair(names) {
   $("pair").replaceChildren(new Option(names));
-  $("pair-note").textContent = document.documentElement.dataset.kind === "server"
-    ? "The only one that this server has loaded: another is chosen where it starts, by --model."
-    : "The only one in this page: another is chosen where the page is made, by --model.";
+  const option = Object.assign(document.createElement("code"), { textContent: "--model" });
+  const served = document.documentElement.dataset.kind === "server";
+  $("pair-note").replaceChildren(served
+    ? "The only one that this server has loaded: another is chosen where it starts, by "
+    : "The only one in this page: another is chosen where the page is made, by ", option, ".");
 }
 
 // Those who score less are not sent by the server.
@@ -302,22 +305,9 @@ async function openSample(current) {
 
 // What a person does.
 
-async function paste() {
-  const nothing = "There is no picture in the clipboard. Copy one, then paste it here.";
-  try {
-    for (const item of await navigator.clipboard.read()) {
-      const type = item.types.find((each) => each.startsWith("image/"));
-      if (type) return openFile(new File([await item.getType(type)], "clipboard", { type }));
-    }
-    complain(nothing);
-  } catch (error) {
-    complain(error.name === "NotAllowedError" ? "The clipboard was not allowed. Press Ctrl+V instead." : nothing);
-  }
-}
-
-const does = { choose: () => $("file").click(), camera: () => open(openCamera), sample: () => open(openSample), paste };
+const does = { choose: () => $("file").click(), camera: () => open(openCamera), sample: () => open(openSample), paste: () => pasted().then(openFile, (error) => complain(error.message)) };
 for (const button of document.querySelectorAll("[data-does]")) button.onclick = does[button.dataset.does];
-for (const button of document.querySelectorAll("[data-does=paste]")) button.hidden = !navigator.clipboard?.read;
+for (const button of document.querySelectorAll("[data-does=paste]")) button.hidden = !canPaste();
 
 $("file").onchange = ({ target }) => {
   if (target.files[0]) openFile(target.files[0]);
@@ -366,7 +356,7 @@ document.ondrop = (event) => {
 };
 document.onpaste = ({ clipboardData, target }) => {
   if (clipboardData.files[0]) openFile(clipboardData.files[0]);
-  else if (!target.closest?.("input")) complain("There is no picture in the clipboard. Copy one, then paste it here.");
+  else if (!target.closest?.("input")) complain(NOTHING);
 };
 
 $("curl").textContent = `curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${new URL("v1/poses", location.href)}`;

@@ -12,7 +12,7 @@ export const back = (view, x, y) => [(x - view.x) / view.sx, (y - view.y) / view
 // The whole image with its longer side as long as `side`, padded right and below to whole multiples.
 export function letterbox(image, side, multiple) {
   const scale = Math.min(side / image.height, side / image.width);
-  const width = Math.max(Math.round(image.width * scale), 1), height = Math.max(Math.round(image.height * scale), 1);
+  const width = Math.max(rounded(image.width * scale), 1), height = Math.max(rounded(image.height * scale), 1);
   let small = image;
   while (small.height >= 2 * height && small.width >= 2 * width) small = halved(small);
   const across = taps(width, small.width), down = taps(height, small.height);
@@ -31,6 +31,12 @@ export function letterbox(image, side, multiple) {
   }
   const sx = width / image.width, sy = height / image.height;
   return { input, width: wide, height: tall, view: { sx, sy, x: 0.5 * sx - 0.5, y: 0.5 * sy - 0.5 } };
+}
+
+// A half goes to the even number, as Python has it: every second odd side comes to one.
+function rounded(value) {
+  const below = Math.floor(value);
+  return value - below === 0.5 ? below + (below & 1) : Math.round(value);
 }
 
 const mix = (one, other, share) => one + (other - one) * share;
@@ -56,14 +62,14 @@ export function crop(image, view, width, height, input, at) {
     [sx, sy, x, y] = [2 * sx, 2 * sy, x + 0.5 * sx, y + 0.5 * sy];
   }
   const { data, width: columns, height: rows } = part;
+  const pixel = (a, b, channel) => (a >= 0 && b >= 0 && a < columns && b < rows ? data[4 * (b * columns + a) + channel] : GREY);
   for (let row = 0; row < height; row++) {
     const place = (row - y) / sy, above = Math.floor(place), down = place - above;
     for (let column = 0; column < width; column++) {
       const spot = (column - x) / sx, left = Math.floor(spot), right = spot - left;
       for (let channel = 2; channel >= 0; channel--) {
-        const pixel = (a, b) => (a >= 0 && b >= 0 && a < columns && b < rows ? data[4 * (b * columns + a) + channel] : GREY);
-        const top = mix(pixel(left, above), pixel(left + 1, above), right);
-        const bottom = mix(pixel(left, above + 1), pixel(left + 1, above + 1), right);
+        const top = mix(pixel(left, above, channel), pixel(left + 1, above, channel), right);
+        const bottom = mix(pixel(left, above + 1, channel), pixel(left + 1, above + 1, channel), right);
         input[at++] = mix(top, bottom, down) + 0.5;
       }
     }
@@ -106,9 +112,9 @@ function halved(image) {
           blue += share * image.data[from + 2];
         }
       }
-      data[at] = red;
-      data[at + 1] = green;
-      data[at + 2] = blue;
+      data[at] = Math.floor(red + 0.5);  // a half goes up, as OpenCV has it
+      data[at + 1] = Math.floor(green + 0.5);
+      data[at + 2] = Math.floor(blue + 0.5);
     }
   }
   return { data, width, height };
