@@ -13,6 +13,8 @@
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 import limbwise
 from limbwise.estimator import SAMPLE
 
@@ -43,6 +45,4 @@ path[:6]
 # The last frame:
 
 # %%
-from PIL import Image
-
 Image.fromarray(drawn[:, :, ::-1])

@@ -7,10 +7,12 @@
 
 # %% [markdown]
 # # A picture
-# The bundled models need no download. A picture is an array of (height, width, 3) bytes, blue first,
-# as OpenCV has it; `limbwise.read_picture` gives such an array, turned upright.
+# The bundled models need no download. A picture is an array of (height, width, 3) bytes, blue
+# first, as OpenCV has it; `limbwise.read_picture` gives such an array, turned upright.
 
 # %%
+from PIL import Image
+
 import limbwise
 from limbwise.estimator import SAMPLE
 
@@ -34,8 +36,6 @@ for name in ("nose", "left_wrist", "right_ankle"):
 # Drawn. Notebooks want red first, hence the turned channels.
 
 # %%
-from PIL import Image
-
 Image.fromarray(limbwise.draw(image, poses)[:, :, ::-1])
 
 # %% [markdown]

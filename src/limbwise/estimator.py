@@ -205,7 +205,7 @@ def load(
     scales: Sequence[float] = (1.0,),
     decoding: DecodeOptions | None = None,
 ) -> Estimator:
-    """An estimator from a bundled model or a file.
+    """An estimator from a bundled model or a file; what is not told here is as for `Estimator`.
 
     Args:
         model: the name of a bundled model (catalogue.py; None: "accurate"), or a file: .onnx,
@@ -217,7 +217,6 @@ def load(
         device: PyTorch's.
         person: the second stage: a file, True the bundled one, False none, None the bundled one
             of a bundled pair. Without a second stage and a model, "one-stage" is taken.
-        height, min_score, max_people, min_box, flip, scales, decoding: those of `Estimator`.
 
     Raises:
         BadInput: one line, if a file is missing or of another kind.
