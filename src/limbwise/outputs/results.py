@@ -11,11 +11,11 @@ and three zeros in the formats of OpenPose and COCO.
 import json
 import re
 import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ..atomic import check_writable, failing_to_write, fitting, replacing, writing
 from ..errors import BadInput
@@ -31,24 +31,7 @@ from .records import (
     openpose_person,
     record,
 )
-
-
-class Writer(ABC):
-    """Takes results one by one; leaving its `with` finishes what it writes."""
-
-    @abstractmethod
-    def add(self, result: Result) -> None:
-        """Writes one frame; BadInput if it cannot be written."""
-
-    def close(self) -> None:  # noqa: B027 - a folder has nothing left to finish
-        """Finishes the file; closing twice does no harm."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
-
+from .writer import Writer
 
 FORMATS = ("jsonl", "json", "openpose", "coco", "csv", "parquet")
 

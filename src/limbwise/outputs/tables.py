@@ -12,7 +12,7 @@ from ..atomic import check_writable, failing_to_write, replacing
 from ..errors import BadInput
 from ..skeleton import Skeleton
 from .records import Result, csv_cells, csv_columns
-from .results import Writer
+from .writer import Writer
 
 ROWS = 1000  # of a Parquet file that are written together
 LIBRARIES = ("pandas", "polars")
