@@ -37,6 +37,7 @@ MAY = {
     "estimator": {"backends", "boxes", "decode", "description", "models", "poses", "refine",
                   "sources", "tta"} | NOUNS,
     "track": NOUNS,
+    "measure": NOUNS,
     "pace": {"estimator", "models"} | NOUNS,
     "sources": NOUNS,
     "outputs": {"sources"} | NOUNS | FILES,
