@@ -38,6 +38,7 @@ MAY = {
     "estimator": {"backends", "boxes", "decode", "description", "loading", "models", "poses",
                   "refine", "sources", "tta"} | NOUNS,
     "track": NOUNS,
+    "measure": NOUNS,
     "pace": {"estimator", "models"} | NOUNS,
     "sources": NOUNS,
     "outputs": {"data", "sources"} | NOUNS | FILES,

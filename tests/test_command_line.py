@@ -62,7 +62,11 @@ def test_shells_are_told_how_to_complete() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["doctor"]
     done = subprocess.run(
-        [*command, "--show-completion", "bash"], capture_output=True, text=True, timeout=60
+        [*command, "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
     )
     assert "_LIMBWISE_COMPLETE" in done.stdout
 
@@ -123,7 +127,7 @@ def test_parquet_without_its_library_is_one_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(BadInput, match="pip install pyarrow"):
         open_writer(tmp_path / "a.parquet", "parquet")
-    assert set(FORMATS) == {"jsonl", "json", "openpose", "coco", "csv", "parquet"}
+    assert set(FORMATS) == {"jsonl", "json", "openpose", "coco", "csv", "parquet", "label-studio"}
 
 
 @pytest.mark.parametrize("ending", [".mkv", ".webm", ".avi"])

@@ -9,8 +9,9 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from limbwise.cli import app as cli
 from limbwise.cli import bench as cli_bench
+from limbwise.cli import eval as cli_eval
+from limbwise.cli import run as cli_run
 from limbwise.cli import train as cli_train
 from limbwise.cli.app import exit_code
 from limbwise.errors import BadInput
@@ -102,9 +103,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def worked(*_: object, **__: object) -> None:
         raise AssertionError("work began")
 
-    for module in (cli, cli_train):
+    for module in (cli_eval, cli_train):
         monkeypatch.setattr(module, "load_pair", worked)
-    monkeypatch.setattr(cli, "load", worked)
+    monkeypatch.setattr(cli_run, "load", worked)
     monkeypatch.setattr("limbwise.export.onnx.export", worked)
     monkeypatch.setattr("limbwise.train.check_data.check_data", worked)
     monkeypatch.setattr("limbwise.train.run.train", worked)

@@ -202,6 +202,9 @@ def test_a_picture_name_holds_one_picture(tmp_path: Path, name: str) -> None:
         recorder.add(plain(5), 0)
         with pytest.raises(BadInput, match=r"give a folder or a \.mp4 name"):
             recorder.add(plain(0), 1)
+    assert left_over(tmp_path) == []  # several were meant, and none is written
+    with Recorder(tmp_path / name) as recorder:
+        recorder.add(plain(5), 0)
     with PIL.Image.open(tmp_path / name) as picture:
         assert close(np.asarray(picture)[:, :, ::-1], plain(5), 0 if name == "a.png" else 6)
     assert left_over(tmp_path) == [name]

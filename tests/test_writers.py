@@ -458,7 +458,9 @@ def test_a_file_is_no_folder_for_openpose(tmp_path: Path) -> None:
 
 
 def test_unknown_wishes_name_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"'xml'.* jsonl, openpose, coco, csv or label-studio"):
+    with pytest.raises(
+        BadInput, match=r"'xml'.* jsonl, json, openpose, coco, csv, parquet, label-st"
+    ):
         open_writer(tmp_path / "a.xml", "xml")
     with pytest.raises(BadInput, match="18 and of 25"):
         open_writer(tmp_path / "a", "openpose", points=19)

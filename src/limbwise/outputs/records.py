@@ -8,11 +8,10 @@ and three zeros in the formats of OpenPose and COCO.
 import csv
 import io
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -36,23 +35,6 @@ class Result:
     height: int
     poses: list[Pose]
     picture: bool = False
-
-
-class Writer(ABC):
-    """Takes results one by one; leaving its `with` finishes what it writes."""
-
-    @abstractmethod
-    def add(self, result: Result) -> None:
-        """Writes one frame; BadInput if it cannot be written."""
-
-    def close(self) -> None:  # noqa: B027 - a folder has nothing left to finish
-        """Finishes the file; closing twice does no harm."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
 
 
 def record(result: Result) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from ..skeleton import BODY, BODY_25, Skeleton
 from .label_studio import task
 from .records import (
     Result,
-    Writer,
     coco_image_id,
     coco_person,
     csv_cells,
@@ -34,6 +33,7 @@ from .records import (
     openpose_person,
     record,
 )
+from .writer import Writer
 
 FORMATS = ("jsonl", "json", "openpose", "coco", "csv", "parquet", "label-studio")
 

@@ -11,7 +11,8 @@ from typing import Any
 from ..atomic import check_writable, failing_to_write, replacing
 from ..errors import BadInput
 from ..skeleton import Skeleton
-from .records import Result, Writer, csv_cells, csv_columns
+from .records import Result, csv_cells, csv_columns
+from .writer import Writer
 
 ROWS = 1000  # of a Parquet file that are written together
 LIBRARIES = ("pandas", "polars")
