@@ -21,8 +21,8 @@ from limbwise.networks.checkpoint import build, load, save
 from limbwise.skeleton import BODY
 from limbwise.train.batch_memory import bytes_per_pixel, check_batch
 from limbwise.train.board import board
-from limbwise.train.config import FINISHED_RATE, NEW_RATE, Augment, TrainConfig
-from limbwise.train.run import Data, prepare, train
+from limbwise.train.config import FINISHED_RATE, FINISHED_RATES, NEW_RATE, Augment, TrainConfig
+from limbwise.train.run import TRAINED, Data, begin, prepare, train
 from test_run import KITES, kites
 
 SMALL = {"width": 0.25, "channels": 16, "blocks": 1}
@@ -47,6 +47,7 @@ def test_the_defaults_that_figures_depend_on() -> None:
     assert (its.weight_decay, its.clip, its.ema) == (0.02, 5.0, 0.9995)
     assert (its.long_side, its.seed, its.save_every, its.validate_every) == (640, 0, 500, 0)
     assert (NEW_RATE, FINISHED_RATE) == (2e-3, 1e-4)
+    assert FINISHED_RATES == {"lite-hrnet": 1e-5, "limbwise-detector": 2e-5}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,18 @@ def test_the_rate_goes_by_where_training_begins_and_is_told(tmp_path: Path, caps
     assert exit_code(["train", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert f"{FINISHED_RATE:g}" in told
+    assert "lite-hrnet 1e-05" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "skeleton", "rate"),
+    [("limbwise", TRAINED, 1e-4), ("lite-hrnet", TRAINED, 1e-5), ("lite-hrnet", KITES, 2e-3),
+     ("limbwise-detector", TRAINED, 2e-5), ("limbwise-person", TRAINED, 2e-3)],
+)  # fmt: skip
+def test_a_bundled_network_goes_on_at_its_own_rate(name: str, skeleton, rate: float) -> None:
+    made = begin(name, "bundled", skeleton, None, {})
+    finished = made.training["finished"] and made.description.name
+    assert TrainConfig(init="bundled").settled(9, finished).lr == rate
 
 
 def test_a_run_that_is_taken_up_keeps_the_rate_that_it_began_with(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from ..errors import BadInput, nearest
 T = TypeVar("T")
 
 # The learning rate where nothing is said of it. What is finished is unlearnt by the rate that a new
-# network needs (benchmarks/finetune.py): a few hundred steps at it cost more AP than they bring.
+# network needs; which one does no harm was measured (benchmarks/finetune.py; that of the detector
+# is what it was trained with).
 NEW_RATE = 2e-3
 FINISHED_RATE = 1e-4
+FINISHED_RATES = {"lite-hrnet": 1e-5, "limbwise-detector": 2e-5}
 WARM_SHARE = 0.1  # of all steps, that the rate rises for at most
 
 
@@ -98,8 +100,10 @@ class TrainConfig:
     optimizer: str = told("adamw", "adamw or muon.")
     lr: float | None = told(
         None,
-        f"The highest learning rate; if absent {NEW_RATE:g}, and {FINISHED_RATE:g} where --init "
-        "is a finished network of the same keypoints.",
+        f"The highest learning rate; if absent {NEW_RATE:g}, and where --init is a finished "
+        f"network of the same keypoints {FINISHED_RATE:g} ("
+        + ", ".join(f"{name} {rate:g}" for name, rate in FINISHED_RATES.items())
+        + ").",
         0,
         100,
     )
@@ -147,11 +151,13 @@ class TrainConfig:
         of a new network."""
         return NEW_RATE if self.lr is None else self.lr
 
-    def settled(self, pictures: int, finished: bool) -> "TrainConfig":
-        """With the steps of so many pictures, and the rate for a start from nothing, or from a
-        `finished` network."""
+    def settled(self, pictures: int, finished: str | None) -> "TrainConfig":
+        """With the steps of so many pictures, and the rate for a start from nothing, or from the
+        `finished` network of that name."""
         steps = max(round(self.epochs * pictures / (self.batch_size * self.accumulate)), 1)
-        lr = FINISHED_RATE if finished and self.lr is None else self.rate
+        lr = self.rate
+        if finished and self.lr is None:
+            lr = FINISHED_RATES.get(finished, FINISHED_RATE)
         return replace(self, steps=self.steps or steps, lr=lr)
 
     def schedule(self) -> "Schedule":

@@ -128,7 +128,7 @@ def prepare(data: Data, out: str | Path, config: TrainConfig) -> Prepared:
     validate = _validate(data, made, here)
     told = _told(labels, made, data, config.found) if config.found else None
     epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
-    finished = bool(made.training.get("finished"))
+    finished = made.description.name if made.training.get("finished") else None
     run = Run(made, config.settled(epoch, finished), Path(out), here)
     check_batch(made, config, here)
     if config.resume:  # at the rate that where it once began asked for
@@ -236,10 +236,12 @@ def _from_checkpoint(
     own, weights = made.network.state_dict(), old.network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     made.network.load_state_dict(own | fitting)
-    made = replace(made, training={"finished": len(fitting) == len(own)})
+    finished = len(fitting) == len(own)
     if isinstance(made.network, LiteHRNet) and isinstance(old.network, LiteHRNet):
         _copy_keypoints(old.network.last, made.network.last, its.keypoints, skeleton.keypoints)
-    return made
+        known = set(its.keypoints) & set(skeleton.keypoints)  # all but the neck, say
+        finished = 2 * len(known) > len(skeleton.keypoints)
+    return replace(made, training={"finished": finished})
 
 
 @torch.no_grad()
