@@ -16,6 +16,7 @@ from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.errors import BadInput
 from limbwise.export.onnx import export
 from limbwise.geometry import fit
+from limbwise.networks import checkpoint
 from limbwise.networks.checkpoint import Checkpoint, build, load, save
 from limbwise.skeleton import BODY, Skeleton
 
@@ -131,7 +132,7 @@ def changed(part: str, name: str, value) -> Callable[[dict], None]:
 @pytest.mark.parametrize(
     "change",
     [changed("options", name, value) for name in ("blocks", "channels", "keypoints", "width")
-     for value in (10**9, 10**30, 1e30, math.nan, math.inf, -1, "0x20", None, [1] * 9999, {}, 5)]
+     for value in (10**9, 10**30, 1e30, math.nan, math.inf, -1, "0x20", None, [1] * 9999, {}, 4000, 5)]
     + [changed("description", name, value) for name in ("stride", "multiple", "height", "offset")
        for value in (10**30, 1e30, math.nan, -(10**9), "0x20", [], True)]
     + [changed("description", "skeleton", value) for value in (
@@ -155,3 +156,21 @@ def test_a_header_of_another_network_is_one_line_at_once(change, tmp_path: Path)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 500
     assert time.process_time() - began < 5
+
+
+def test_a_network_takes_no_memory_before_it_is_known_to_fit_its_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    save(build("limbwise", SQUARE, channels=16, blocks=1, width=0.25), path)
+    devices = []
+
+    def noted(*args, **options) -> Checkpoint:
+        devices.append(torch.empty(0).device.type)
+        return build(*args, **options)
+
+    monkeypatch.setattr(checkpoint, "build", noted)
+    load(path)
+    assert devices == ["meta", "cpu"]
+    rewritten(path, lambda header: header["options"].update(channels=4096, width=16.0))
+    with pytest.raises(BadInput, match="instead of"):
+        load(path)
+    assert devices == ["meta", "cpu", "meta"]
