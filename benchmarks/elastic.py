@@ -26,6 +26,8 @@ import PIL.Image
 
 from limbwise.skeleton import COCO
 
+NOTICED = 40.0  # seconds: a lost agent is missed after three heartbeats of five, and some more
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,6 +58,7 @@ def run(labels: Path, out: Path, flags: argparse.Namespace, kill: str | None) ->
         if kill == "agent":
             os.killpg(victim.pid, signal.SIGKILL)
             victim.wait()
+            time.sleep(NOTICED)  # one that joins before counts as one more, and the round is spoilt
             agents[1] = agent(labels, out, flags, port, host=False)
         else:
             os.kill(child(victim.pid), signal.SIGKILL)
