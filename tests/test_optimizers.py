@@ -9,7 +9,7 @@ from torch import nn
 from limbwise.errors import BadInput
 from limbwise.train.config import TrainConfig
 from limbwise.train.freeze import freeze
-from limbwise.train.optimizers import PointwiseMuon, optimizers
+from limbwise.train.optimizers import PointwiseMuon, computes_bf16, optimizers
 from test_loop import figures, started
 
 
@@ -81,3 +81,9 @@ def test_muon_learns_the_sticks(tmp_path: Path) -> None:
 def test_another_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="adamw or muon"):
         started(tmp_path, optimizer="sgd")
+
+
+def test_what_is_no_cpu_computes_bf16_and_a_cpu_that_says_so() -> None:
+    assert computes_bf16(torch.device("meta"))
+    here = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    assert computes_bf16(torch.device("cpu")) == here
