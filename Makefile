@@ -3,10 +3,13 @@
 # make fuzz                             all of the bad and odd input of which make test draws a sample
 # make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
 # make test-lowest                      the tests with the lowest versions that pyproject.toml allows
+# make test-matrix                      the tests with Python 3.11, 3.12 and 3.13, which uv fetches
 # make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
 # make test-batch                       batch work on a Ray cluster on this machine; installs Ray
 # make docs                             the site in site/: figures and notebooks are run, links and docstrings checked
+# make release                          wheel and sdist in dist/, checked, the wheel run in an environment of its own
 # make test-browser                     the pages in Chromium; installs it and npm (Debian, as root or by sudo)
+# make test-exports                     exports for phones; installs the converters (about 1 GB)
 # make test-cpp                         the example in C++ against Python; installs OpenCV (Debian, as above)
 
 PYTHON ?= python3
@@ -21,7 +24,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo docs test fuzz fuzz-server test-batch test-lowest mutants test-browser test-cpp format clean
+.PHONY: demo docs test fuzz fuzz-server test-batch test-lowest test-matrix mutants test-browser test-cpp test-exports release format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -78,6 +81,31 @@ test-cpp: $(VENV)/dev
 test-batch: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[test-batch]"
 	$(BIN)/pytest tests/test_shards.py tests/test_batch.py -rs
+
+# In an environment of their own, since converters pin what others want newer.
+test-exports: $(VENV)/exports/done
+	$(VENV)/exports/bin/python -m pytest -p no:anyio tests/test_mobile.py -rs
+
+$(VENV)/exports/done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/exports
+	$(VENV)/exports/bin/pip install --quiet "$(TORCH)"
+	$(VENV)/exports/bin/pip install --quiet -e ".[mobile]" pytest pytest-timeout hypothesis
+	@touch $@
+
+test-matrix: $(VENV)/dev
+	@$(BIN)/pip install --quiet uv
+	for version in 3.11 3.12 3.13; do \
+		$(BIN)/uv venv --quiet --clear --python $$version $(VENV)/python-$$version && \
+		$(BIN)/uv pip install --quiet --python $(VENV)/python-$$version/bin/python "$(TORCH)" -e ".[dev]" && \
+		$(VENV)/python-$$version/bin/python -m pytest -n 2 || exit 1; done
+
+release: $(VENV)/dev
+	@$(BIN)/pip install --quiet build twine
+	rm -rf dist && $(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv --clear $(VENV)/wheel
+	$(VENV)/wheel/bin/pip install --quiet dist/*.whl
+	cd $(VENV)/wheel && bin/limbwise run ../../$(SAMPLE) --json - | head -c 200
 
 fuzz-server: $(VENV)/dev
 	@$(BIN)/pip install --quiet -e ".[fuzz]"

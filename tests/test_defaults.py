@@ -17,7 +17,6 @@ import typer
 from limbwise import estimator
 from limbwise.backends.base import Runtime
 from limbwise.boxes import find_boxes
-from limbwise.cli import app as cli
 from limbwise.cli.app import app, exit_code
 from limbwise.decode import DecodeOptions
 from limbwise.description import Description
@@ -115,6 +114,14 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "export": {"max_drop": 0.5, "limit": 300},
     "bench": {"size": "", "threads": "", "batch": "1", "processes": 1, "rounds": 20},
     "models": {},
+    "info": {},
+    "doctor": {},
+    "convert": {},
+    "page": {"model": Path("fast")},
+    "batch": {
+        "precision": "fast", "format": "parquet", "min_score": 0.15, "smooth": True,
+        "address": "local",
+    },
     "serve": {
         "host": "127.0.0.1", "port": 8000, "runtime": "openvino", "precision": "fast",
         "workers": 1, "min_score": 0.15, "max_mb": 20, "max_megapixels": 40, "max_streams": 8,
@@ -193,7 +200,7 @@ def test_what_run_shows_of_people_is_what_python_and_the_server_show(monkeypatch
         given.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load", listen)
+    monkeypatch.setattr("limbwise.cli.run.load", listen)
     exit_code(["run", str(SAMPLE)])
     monkeypatch.setattr("limbwise.cli.serve.load", listen)
     exit_code(["serve", "--port", "0"])
@@ -215,7 +222,7 @@ def test_eval_measures_in_f32_at_the_height_of_the_tables(monkeypatch, boxes, he
         given.update(options)
         return {}, []
 
-    monkeypatch.setattr(cli, "load_pair", looks)
+    monkeypatch.setattr("limbwise.cli.eval.load_pair", looks)
     monkeypatch.setattr(evaluation, "evaluate", measure)
     assert exit_code(["eval", str(SAMPLE), str(SAMPLE.parent)]) == 0
     assert given["precision"] == "f32"

@@ -93,7 +93,8 @@ def _litert(
         data = with_description((Path(folder) / "model.tflite").read_bytes(), its)
     with failing_to_write(out), replacing(out) as path:
         path.write_bytes(data)
-        return _checked(checkpoint, load_mobile(path), out)
+        with _quiet(out):  # LiteRT tells what it computes with
+            return _checked(checkpoint, load_mobile(path), out)
 
 
 def _ncnn(checkpoint: Path, model: PictureModel, its: Description, out: Path, fp16: bool) -> float:
