@@ -114,7 +114,7 @@ fuzz-server: $(VENV)/dev
 # The checker reads the pages as files; without its option it opens no address of another host.
 docs: $(VENV)/docs
 	$(BIN)/python docs/figures.py docs/figures
-	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/linkchecker --no-status --ignore-url='^(https?|mailto|data):' --no-warnings site/index.html
 
 $(VENV)/docs: pyproject.toml

@@ -56,11 +56,14 @@ def test_standard_output_is_a_place_for_a_file(
     assert len(json.loads(capfd.readouterr().out)) == 2
 
 
-def test_a_folder_in_use_is_left_as_it_is(source: Path, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_left_as_it_is(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "data.yaml").write_text("mine")
     assert convert(source, tmp_path / "y", "--to", "yolo") == 2
     assert [p.name for p in (tmp_path / "y").iterdir()] == ["data.yaml"]
+    assert "is not empty: name a new folder" in capfd.readouterr().err
 
 
 def test_no_input_is_written_over(source: Path, tmp_path: Path, dataset: Dataset) -> None:
