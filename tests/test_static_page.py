@@ -241,7 +241,9 @@ def test_the_page_finds_what_python_finds(page) -> None:
             far.append(distances(found, poses))
     assert people >= 2
     assert missed <= 0.1 * people
-    assert np.concatenate(far).mean() < 2
+    away = np.concatenate(far)
+    assert away.mean() < 2  # a different choice of two places here and there
+    assert np.median(away) < 0.2  # but no half pixel lost on the way
 
 
 @needs_chromium

@@ -8,6 +8,8 @@ const WORKERS = Math.min(navigator.hardwareConcurrency || 1, 2);
 const workers = [];
 const waiting = new Map();   // number of a picture -> who waits for its answer
 let asked = 0;
+let loaded;
+const first = new Promise((done) => { loaded = done; });   // the first worker's networks
 
 // The smallest module that uses a vector: no network runs where this is not understood.
 const VECTOR = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11];
@@ -44,6 +46,7 @@ function start() {
   const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   workers.push({ worker, busy: 0 });
   worker.onmessage = ({ data }) => {
+    if (data.id === "ready") return loaded();
     const waits = waiting.get(data.id);
     waiting.delete(data.id);
     workers.find((one) => one.worker === worker).busy -= waits ? 1 : 0;
@@ -65,10 +68,11 @@ export function find(bitmap) {
   return new Promise((done, fail) => waiting.set(id, { done, fail }));
 }
 
-// How many pictures may be under way: a stream takes all cores, a picture waits for one.
+// How many pictures may be under way: a stream takes all cores, a picture waits for one. Further
+// workers begin when the first has loaded, so that the first answer comes soon.
 export function prepare() {
   check();
-  while (workers.length < WORKERS) start();
+  first.then(() => { while (workers.length < WORKERS) start(); });
   return WORKERS;
 }
 
