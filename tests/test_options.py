@@ -29,7 +29,7 @@ NUMERIC = options()
 
 def test_all_verbs_have_numeric_options_that_are_known_here() -> None:
     assert {name.split()[0] for name in NUMERIC} == {
-        "run", "eval", "bench", "models", "serve", "train", "check-data", "export",
+        "run", "batch", "eval", "bench", "models", "serve", "train", "check-data", "export", "doctor",
     }  # fmt: skip
     assert len(NUMERIC) > 35
 
@@ -46,7 +46,7 @@ def test_a_number_has_limits_on_both_sides(name: str) -> None:
 @pytest.mark.parametrize("value", BAD)
 def test_what_is_no_such_number_is_one_line_that_names_the_option(name, value, capsys) -> None:
     verb, option = name.split()
-    given = {"run": 1, "eval": 2, "train": 2, "check-data": 2, "export": 2}.get(verb, 0)
+    given = {"run": 1, "batch": 1, "eval": 2, "train": 2, "check-data": 2, "export": 2}.get(verb, 0)
     assert exit_code([verb, *["nothing"] * given, f"{option}={value}"]) == 2
     told = capsys.readouterr().err.strip()
     assert len(told.splitlines()) == 1

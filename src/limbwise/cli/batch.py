@@ -17,6 +17,7 @@ from ..errors import BadInput
 from ..estimator import MIN_SCORE
 from ..interrupts import listen
 from .options import (
+    MANY,
     BatchFormat,
     MinScoreOption,
     ModelOption,
@@ -60,14 +61,14 @@ def batch(
         BatchFormat, typer.Option("--format", help="How shards are written.")
     ] = BatchFormat.parquet,
     min_score: MinScoreOption = MIN_SCORE,
-    max_people: Annotated[int | None, typer.Option("--max-people", min=1)] = None,
+    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=1000)] = None,
     smooth: Annotated[
         bool, typer.Option("--smooth/--no-smooth", help="In films: calm the keypoints.")
     ] = True,
     fps: Annotated[
         float | None,
         typer.Option(
-            "--fps", min=0.1, callback=finite,
+            "--fps", min=0.1, max=1000, callback=finite,
             help="The best model and --size that do so many a second on one core; measured once.",
         ),
     ] = None,
@@ -82,7 +83,7 @@ def batch(
         str, typer.Option("--address", help="local, auto, or ray://HOST:PORT of a Ray cluster.")
     ] = "local",
     per_shard: Annotated[
-        int | None, typer.Option("--per-shard", min=1, help="Pictures in a shard; 32 to 1000.")
+        int | None, typer.Option("--per-shard", min=1, max=MANY, help="Pictures in a shard; 32 to 1000.")
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make all of an output folder anew.")
@@ -92,7 +93,7 @@ def batch(
     ] = False,
     price: Annotated[
         float | None,
-        typer.Option("--price", min=0, callback=finite, help="Of a core's hour, for --dry-run."),
+        typer.Option("--price", min=0, max=1e6, callback=finite, help="Of a core's hour, for --dry-run."),
     ] = None,
 ) -> None:  # fmt: skip
     """The people in any number of pictures and films, into --out; again does what is missing."""

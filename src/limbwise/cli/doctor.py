@@ -34,7 +34,7 @@ _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:|~)?[\\/](?:[^:'\"()\\/\n]+[\\/])*([^
 @failing_in_one_line()
 def doctor(
     camera: Annotated[
-        int | None, typer.Option("--camera", min=0, help="Also take a picture with it.")
+        int | None, typer.Option("--camera", min=0, max=1000, help="Also take a picture with it.")
     ] = None,
 ) -> None:
     """Checks this machine and prints what a bug report needs; no paths, no names."""

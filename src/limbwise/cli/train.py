@@ -1,7 +1,6 @@
 """The verbs that need PyTorch, which is imported when one of them runs: train, check, export."""
 
 import ctypes
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,8 +122,9 @@ def _augment(changes: Sequence[str]) -> Augment:
             numbers = tuple(float(part) for part in value.split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        if len(numbers) != count or not all(0 <= number <= 1e4 for number in numbers):
             wanted = "a number" if count == 1 else f"{count} numbers with a comma between"
+            wanted += ", from 0 to 10000"
             raise BadInput(f"--augment {text}: {name} is {wanted}")
         changed[name] = numbers if count > 1 else numbers[0]
     return Augment(**changed)
