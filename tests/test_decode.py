@@ -295,6 +295,22 @@ def test_a_score_is_the_limbs_mean_times_the_root_of_the_share_there_is() -> Non
     assert len(decode(fields, BODY)) == 1
 
 
+@pytest.mark.parametrize("far", [True, False])
+@pytest.mark.parametrize("upright", [True, False])
+def test_between_the_last_cell_and_the_edge_the_field_is_the_last_cells(far, upright) -> None:
+    """A limb 0.4 cells beyond the middles of the last cells, where the field rises to 0.5."""
+    size = (30, 40)
+    edge = (29.4 if far else -0.4) if not upright else (39.4 if far else -0.4)
+    ends = [(edge, 5), (edge, 20)] if upright else [(5, edge), (20, edge)]
+    limbs = np.full((1, 2, *size), 0.1, np.float32)
+    last = (slice(None), -1 if far else 0) if upright else (-1 if far else 0, slice(None))
+    limbs[0, int(upright)][last] = 0.5
+    fields = Fields(np.stack([gaussian(size, *end) for end in ends]), limbs)
+    (pose,) = decode(fields, LINE, size_weight=0)
+    assert pose.score == pytest.approx(0.5, abs=1e-3)
+    assert fields.cells(pose.xy) == pytest.approx(np.array(ends), abs=0.05)
+
+
 # Who belongs to whom.
 
 
