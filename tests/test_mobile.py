@@ -2,6 +2,10 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +18,12 @@ from limbwise.cli.app import exit_code
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import load
-from limbwise.export.mobile import export_mobile
+from limbwise.export.mobile import _quiet, export_mobile
 from limbwise.networks.checkpoint import build, save
 from limbwise.places import with_weights
 from limbwise.skeleton import BODY, COCO, Skeleton
+
+pytestmark = pytest.mark.timeout(1200)  # converters of big makers are slow
 
 NEEDS = {".tflite": ("litert_torch", "ai_edge_litert"), ".ncnn.param": ("pnnx", "ncnn")}
 
@@ -44,14 +50,25 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.safetensors" for name in made}
 
 
+@pytest.fixture(scope="module")
+def exported(small, tmp_path_factory) -> Callable[[str, str], Path]:
+    """A small network's export, made once: converters take half a minute for any network."""
+
+    @cache
+    def export(stage: str, ending: str) -> Path:
+        need(*NEEDS[ending])
+        out = tmp_path_factory.mktemp("exported") / f"model{ending}"
+        assert export_mobile(small[stage], out) < 1e-3
+        return out
+
+    return export
+
+
 @pytest.mark.parametrize("ending", NEEDS)
 @pytest.mark.parametrize("stage", ["detector", "second"])
-def test_an_export_says_what_pytorch_says(ending, stage, small, tmp_path, capfd) -> None:
-    need(*NEEDS[ending])
-    out = tmp_path / f"model{ending}"
-    assert export_mobile(small[stage], out) < 1e-3
-    assert capfd.readouterr() == ("", "")  # converters are talkative
-    assert sorted(tmp_path.iterdir()) == sorted(with_weights(out))
+def test_an_export_says_what_pytorch_says(ending, stage, small, exported) -> None:
+    out = exported(stage, ending)
+    assert sorted(out.parent.iterdir()) == sorted(with_weights(out))
     made, truth = load_mobile(out, 1), pytorch.load(small[stage])
     assert made.description == truth.description
     rows, columns = made.description.crop or (64, 64)
@@ -62,11 +79,8 @@ def test_an_export_says_what_pytorch_says(ending, stage, small, tmp_path, capfd)
 
 
 @pytest.mark.parametrize("ending", NEEDS)
-def test_a_smaller_input_is_padded_and_a_larger_one_refused(ending, small, tmp_path) -> None:
-    need(*NEEDS[ending])
-    out = tmp_path / f"model{ending}"
-    export_mobile(small["detector"], out)
-    made, truth = load_mobile(out, 1), pytorch.load(small["detector"])
+def test_a_smaller_input_is_padded_and_a_larger_one_refused(ending, small, exported) -> None:
+    made, truth = load_mobile(exported("detector", ending), 1), pytorch.load(small["detector"])
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3), np.uint8)
     below = np.full_like(image, 128)
     whole = truth(np.concatenate([image, below], axis=1))[0].boxes
@@ -124,6 +138,20 @@ def test_an_operator_that_cannot_be_converted_is_one_line(
         export_mobile(small["second"], tmp_path / f"a{ending}")
     assert "\n" not in str(failed.value)
     assert not any(tmp_path.iterdir())
+
+
+def test_converters_are_not_heard_and_what_fails_is_their_last_line(capfd) -> None:
+    def convert() -> None:
+        with _quiet(Path("a.tflite")):
+            print("by Python")
+            os.write(1, b"by C")
+            subprocess.run(["echo", "by another process"], check=True)
+            raise RuntimeError("a long story\nno such operator")
+
+    with pytest.raises(BadInput, match=r"^a.tflite was not written: no such operator$"):
+        convert()
+    print("after")
+    assert capfd.readouterr() == ("after\n", "")
 
 
 def test_files_that_are_none_of_ours_are_one_line(tmp_path) -> None:

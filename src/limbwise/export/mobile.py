@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,7 +182,9 @@ def _quiet(out: Path) -> Iterator[None]:
         try:
             for number in (1, 2):
                 os.dup2(log.fileno(), number)
-            yield
+            text = open(log.fileno(), "w", closefd=False)  # noqa: SIM115
+            with redirect_stdout(text), redirect_stderr(text):  # where they are not 1 and 2
+                yield
         except BadInput:
             raise
         except Exception as error:  # converters raise whatever their parts do
