@@ -1,4 +1,4 @@
-"""The seed's demo: a camera, a video or pictures in, drawn skeletons out.
+"""The original's demo: a camera, a video or pictures in, drawn skeletons out.
 
 A thin door to `limbwise run`: a window where there is a display, otherwise files in `out/`.
 """

@@ -1,4 +1,4 @@
-"""The seed's training: the ancestor's network on COCO. A thin door to `limbwise train`.
+"""The original's training: the original's network on COCO. A thin door to `limbwise train`.
 
 Its three steps: from MobileNet weights (`--from-mobilenet`), again from the result
 (`--weights-only`), and again with three refinement stages (`--weights-only

@@ -1,4 +1,4 @@
-"""The seed's validation: COCO keypoint AP of a checkpoint. A thin door to `limbwise eval`."""
+"""The original's validation: COCO keypoint AP of a checkpoint. A thin door to `limbwise eval`."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""How accurate: AP of the reference weights in the ancestor's pipeline and in limbwise, and of the
+"""How accurate: AP of the reference weights in the original's pipeline and in limbwise, and of the
 bundled models, by input height, and the ceiling of the decoder on perfect maps.
 
     python benchmarks/accuracy.py [--shared ../shared] [--models a.onnx ...] [--heights 256,368]
@@ -22,7 +22,7 @@ from limbwise.decode import decode
 from limbwise.estimator import load, load_pair
 from limbwise.evaluation.evaluate import as_pose, evaluate, score
 from limbwise.geometry import View
-from limbwise.network_output import Fields
+from limbwise.network_output import NetworkOutput
 from limbwise.outputs.records import coco_person
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
@@ -41,7 +41,7 @@ def main() -> None:
     val, reference = flags.shared / "data" / "val", flags.shared / "reference"
     labels = read_coco(val / "annotations.json")
     print(machine(), f"{len(labels.pictures)} pictures", sep=", ")
-    print(f"\nThe ancestor's pipeline, height {HEIGHT}, from its own detections:")
+    print(f"\nThe original's pipeline, height {HEIGHT}, from its own detections:")
     for name in ("lightweight-openpose", "0001"):
         detections = json.loads((reference / f"original-detections-{name}.json").read_text())
         ids = [entry["id"] for entry in labels.pictures]
@@ -122,15 +122,15 @@ def decoded(
         return []
     width = round(entry["width"] * HEIGHT / entry["height"])
     view = View.scaling(width / entry["width"], HEIGHT / entry["height"])
-    xy = torch.from_numpy(np.stack([view.there(pose.xy) for pose, _ in people]))[None]
+    xy = torch.from_numpy(np.stack([view.forward(pose.xy) for pose, _ in people]))[None]
     visible = ~torch.isnan(xy[..., 0])
     size = -(-HEIGHT // stride), -(-width // stride)
-    fields = Fields(
+    fields = NetworkOutput(
         targets.heatmaps(xy.nan_to_num(), visible, size, stride, sigma)[0].numpy(),
-        targets.limb_fields(xy.nan_to_num(), visible, size, BODY, stride)[0].numpy(),
+        targets.part_affinity_fields(xy.nan_to_num(), visible, size, BODY, stride)[0].numpy(),
         stride,
     )
-    return [pose.moved(view.back) for pose in decode(fields, BODY)]
+    return [pose.moved(view.inverse) for pose in decode(fields, BODY)]
 
 
 def why_lost(

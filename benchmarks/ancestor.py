@@ -1,4 +1,4 @@
-"""The ancestor's way from maps to people, written anew from its published description, to measure.
+"""The original's way from maps to people, written anew from its published description, to measure.
 
 Lightweight OpenPose upsamples all maps by cubic interpolation (by 8 and then to the size of the
 picture for validation, by 4 in the demo), takes the maxima among four neighbours above 0.1, drops
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from limbwise.network_output import Fields
+from limbwise.network_output import NetworkOutput
 from limbwise.skeleton import BODY
 
 Maps = NDArray[np.float32]
@@ -20,7 +20,7 @@ People = list[tuple[dict[int, int], float]]
 ORDER = [6, 10, 7, 8, 11, 12, 0, 1, 2, 3, 4, 5, 14, 15, 17, 16, 18, 9, 13]
 
 
-def upsampled(fields: Fields, ratio: int, size: tuple[int, int] | None) -> tuple[Maps, Maps]:
+def upsampled(fields: NetworkOutput, ratio: int, size: tuple[int, int] | None) -> tuple[Maps, Maps]:
     """heatmaps (K, H, W) and limbs (L, 2, H, W), `ratio` times as large, then `size` (W, H)."""
     maps = np.concatenate([fields.heatmaps, fields.limbs.reshape(-1, *fields.limbs.shape[2:])])
     whole = cv2.resize(
@@ -93,7 +93,7 @@ def pairs(
 
 
 def people(
-    fields: Fields, ratio: int = 8, size: tuple[int, int] | None = None
+    fields: NetworkOutput, ratio: int = 8, size: tuple[int, int] | None = None
 ) -> tuple[list[list[tuple[int, int, float]]], People]:
     """Peaks by kind, in upsampled pixels, and people as ({kind: peak}, score)."""
     heatmaps, limbs = upsampled(fields, ratio, size)

@@ -313,9 +313,9 @@ def costs(flags: argparse.Namespace, folder: Path) -> dict[str, np.ndarray]:
             clock.append(time.perf_counter())
             image = read_picture(data, str(path))
             clock.append(time.perf_counter())
-            seen = estimate.look(image)
+            seen = estimate.infer(image)
             clock.append(time.perf_counter())
-            poses = estimate.read(*seen, image)
+            poses = estimate.decode(*seen, image)
             clock.append(time.perf_counter())
             height, width = image.shape[:2]
             result = Result(str(path), 0, 0.0, width, height, poses, picture=True)

@@ -23,14 +23,14 @@ from limbwise.data.coco_file import CocoFile, read_coco
 from limbwise.decode import DecodeOptions, Limbs, Peaks, decode
 from limbwise.estimator import load
 from limbwise.evaluation.evaluate import score
-from limbwise.geometry import View, fit
-from limbwise.network_output import Fields
+from limbwise.geometry import View, letterbox
+from limbwise.network_output import NetworkOutput
 from limbwise.outputs.records import coco_person
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
 from limbwise.sources.image import read_picture
 
-Seen = tuple[int, Fields, View]
+Seen = tuple[int, NetworkOutput, View]
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     runtime = load(flags.model, precision="f32").runtime
     seen: list[Seen] = []
     for entry in pictures:
-        inputs, view = fit(read_picture(flags.images / entry["file_name"]), 368)
+        inputs, view = letterbox(read_picture(flags.images / entry["file_name"]), 368)
         seen.append((entry["id"], runtime(inputs[None])[0], view))
     print(f"{machine()}; {flags.model.name}, {len(seen)} pictures")
     print(f"{'variant':34} {'AP':>6} {'APM':>6} {'APL':>6} {'ms':>6}")
@@ -65,7 +65,7 @@ def measured(
         began = time.perf_counter()
         poses = variant(fields, BODY)
         taken.append(time.perf_counter() - began)
-        back = [pose.moved(view.back) for pose in poses]
+        back = [pose.moved(view.inverse) for pose in poses]
         detections += [one for pose in back if (one := coco_person(pose, image))]
     found = score(labels, detections, [image for image, _, _ in seen], COCO)
     return found | {"ms": float(np.mean(taken)) * 1000}
@@ -97,7 +97,7 @@ def variants() -> dict[str, Callable[..., list[Pose]]]:
         "maps upsampled x2 (cubic)": upsampled,
         "maps smoothed, sigma 0.5 cells": smoothed,
         "no position between cells": whole_cells,
-        "limb fields read 0.44 cells aside": aside,
+        "part affinity fields read 0.44 cells aside": aside,
         "optimal assignment per limb": optimal,
         "score: confidences / sqrt(count)": confidences,
         "score: mean confidence": mean_confidence,
@@ -126,23 +126,26 @@ def resized(maps: np.ndarray, factor: int) -> np.ndarray:
     return np.stack(planes).reshape(*maps.shape[:-2], *size[::-1]).astype(np.float32)
 
 
-def upsampled(fields: Fields, skeleton: Any) -> list[Pose]:
-    larger = Fields(resized(fields.heatmaps, 2), resized(fields.limbs, 2), fields.stride // 2)
+def upsampled(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
+    larger = NetworkOutput(
+        resized(fields.heatmaps, 2), resized(fields.limbs, 2), fields.stride // 2
+    )
     return decode(larger, skeleton)
 
 
-def smoothed(fields: Fields, skeleton: Any) -> list[Pose]:
+def smoothed(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     maps = np.stack([cv2.GaussianBlur(plane, (3, 3), 0.5) for plane in fields.heatmaps])
     return decode(replace(fields, heatmaps=maps.astype(np.float32)), skeleton)
 
 
-def whole_cells(fields: Fields, skeleton: Any) -> list[Pose]:
+def whole_cells(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     with patched("_offsets", lambda flat, cells, columns: np.zeros((len(cells), 2))):
         return decode(fields, skeleton)
 
 
-def aside(fields: Fields, skeleton: Any) -> list[Pose]:
-    """As if cell m of a limb field lay at input pixel 8 m, which is how the ancestor drew them."""
+def aside(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
+    """As if cell m of a part affinity field lay at input pixel 8 m, which is how the original drew
+    them."""
     matrix = np.array([[1, 0, 0.4375], [0, 1, 0.4375]])
     size = fields.limbs.shape[-1], fields.limbs.shape[-2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -154,7 +157,7 @@ def aside(fields: Fields, skeleton: Any) -> list[Pose]:
     return decode(replace(fields, limbs=limbs), skeleton)
 
 
-def optimal(fields: Fields, skeleton: Any) -> list[Pose]:
+def optimal(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     """Of each limb's pairs the one-to-one choice with the largest sum (Kuhn 1955)."""
     plain = module.score_limbs
 
@@ -177,18 +180,18 @@ def optimal(fields: Fields, skeleton: Any) -> list[Pose]:
         return decode(fields, skeleton)
 
 
-def confidences(fields: Fields, skeleton: Any) -> list[Pose]:
+def confidences(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     return [
         replace(p, score=float(p.confidence.sum() / np.sqrt(p.found.sum())))
         for p in decode(fields, skeleton)
     ]
 
 
-def mean_confidence(fields: Fields, skeleton: Any) -> list[Pose]:
+def mean_confidence(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     return [replace(p, score=float(p.confidence[p.found].mean())) for p in decode(fields, skeleton)]
 
 
-def sum_of_limbs(fields: Fields, skeleton: Any) -> list[Pose]:
+def sum_of_limbs(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     pose = module._pose
 
     def unrooted(person: Any, *rest: Any) -> Pose:
@@ -199,7 +202,7 @@ def sum_of_limbs(fields: Fields, skeleton: Any) -> list[Pose]:
         return decode(fields, skeleton)
 
 
-def without_doubles(fields: Fields, skeleton: Any) -> list[Pose]:
+def without_doubles(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     """People who look like a better one are dropped, as in mask-free NMS by OKS."""
     kept: list[Pose] = []
     for pose in decode(fields, skeleton):
@@ -210,7 +213,7 @@ def without_doubles(fields: Fields, skeleton: Any) -> list[Pose]:
     return kept
 
 
-def three_or_more(fields: Fields, skeleton: Any) -> list[Pose]:
+def three_or_more(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
     return [pose for pose in decode(fields, skeleton) if pose.found.sum() > 2]
 
 

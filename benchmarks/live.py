@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from limbwise.bench import machine
 from limbwise.estimator import Estimator, load
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.outputs.draw import draw
 from limbwise.outputs.recorder import Recorder
 from limbwise.outputs.records import Result
@@ -48,7 +48,8 @@ def throughput(film: Path, estimate: Estimator, count: int, rounds: int) -> None
     """Frames a second: the best of each, and its share of the bare network's."""
     images = [frame.image for frame in islice(frames(film), min(count, 100))]
     fitted = [
-        fit(image, estimate.height, estimate.runtime.description.multiple)[0] for image in images
+        letterbox(image, estimate.height, estimate.runtime.description.multiple)[0]
+        for image in images
     ]
     jobs = {"network alone": lambda: bare(estimate, fitted, count),
             "one after another, JSON lines": lambda: plain(film, estimate, count),

@@ -1,4 +1,4 @@
-"""How fast: pipelines side by side, the decoder against the ancestor's, networks by runtime.
+"""How fast: pipelines side by side, the decoder against the original's, networks by runtime.
 
     python benchmarks/speed.py [--shared ../shared] [--rounds 50] [--pictures 30] [--peer X.xml ...]
     python benchmarks/speed.py --pairs [--yolo yolo26n-pose.onnx]
@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from ancestor import people as ancestor_people
 
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.bench import Timing, interleaved, machine, stages
 from limbwise.decode import decode
 from limbwise.estimator import SAMPLE, Estimator, load
-from limbwise.geometry import fit
-from limbwise.network_output import Fields
+from limbwise.geometry import letterbox
+from limbwise.network_output import NetworkOutput
 from limbwise.skeleton import BODY
 from limbwise.sources.image import read_picture
 from limbwise.train.batches import targets
@@ -103,29 +103,29 @@ def pipelines(
     seed = load(checkpoint, runtime="torch", threads=threads, height=size[0])
 
     def as_the_demo() -> object:
-        return ancestor_people(seed.look(frame)[0], 4)
+        return ancestor_people(seed.infer(frame)[0], 4)
 
     ways = {
-        "ancestor, OpenVINO f32": load(omz.with_suffix(".onnx"), precision="f32", threads=threads),
-        "ancestor, OpenVINO int8": load(omz / f"{omz.name}.xml", threads=threads),
+        "original, OpenVINO f32": load(omz.with_suffix(".onnx"), precision="f32", threads=threads),
+        "original, OpenVINO int8": load(omz / f"{omz.name}.xml", threads=threads),
         "limbwise, one stage, f32": load("one-stage", precision="f32", threads=threads),
         "limbwise, one stage, fast": load("one-stage", threads=threads),
         "limbwise, accurate, f32": load(precision="f32", threads=threads),
         "limbwise, accurate, fast": load(threads=threads),
         "limbwise, fast, fast": load("fast", threads=threads),
     }
-    jobs: dict[str, Callable[[], object]] = {"ancestor, PyTorch, its decoder x4": as_the_demo}
+    jobs: dict[str, Callable[[], object]] = {"original, PyTorch, its decoder x4": as_the_demo}
     for name, way in ways.items():
         if way.runtime.description.fit == "height":
             way.height = size[0]
         jobs[f"{name} ({way.runtime.label})"] = partial(way, frame)
-    jobs["ancestor's network alone, OpenVINO f32"] = partial(
-        ways["ancestor, OpenVINO f32"].runtime, np.zeros((1, *size, 3), np.uint8)
+    jobs["original's network alone, OpenVINO f32"] = partial(
+        ways["original, OpenVINO f32"].runtime, np.zeros((1, *size, 3), np.uint8)
     )
     for peer in peers:
         jobs[f"{peer.stem}, network alone, OpenVINO"] = peer_network(peer, size, threads)
     timings = interleaved(jobs, rounds)
-    first = timings["ancestor, PyTorch, its decoder x4"]
+    first = timings["original, PyTorch, its decoder x4"]
     print(f"\nA frame to poses, {size[0]} x {size[1]}, {threads} threads, {rounds} rounds:")
     for name, timing in timings.items():
         ratio = first.median / timing.median
@@ -150,16 +150,16 @@ def peer_network(
     return partial(request.infer, [np.zeros(shape, np.float32)])
 
 
-def decoders(runtime: Runtime, images: list[np.ndarray]) -> None:
+def decoders(runtime: Backend, images: list[np.ndarray]) -> None:
     """The same maps at height 368 through three decoders."""
     taken: dict[str, list[float]] = {}
     counts = []
     for image in images:
-        fields = runtime(fit(image, 368)[0][None])[0]
+        fields = runtime(letterbox(image, 368)[0][None])[0]
         counts.append(len(decode(fields, BODY)))
         jobs = {
-            "ancestor, full size (val.py)": partial(ancestor_people, fields, 8, image.shape[1::-1]),
-            "ancestor, maps x4 (demo.py)": partial(ancestor_people, fields, 4),
+            "original, full size (val.py)": partial(ancestor_people, fields, 8, image.shape[1::-1]),
+            "original, maps x4 (demo.py)": partial(ancestor_people, fields, 4),
             "limbwise": partial(decode, fields, BODY),
         }
         for name, timing in interleaved(jobs, 3).items():
@@ -172,7 +172,7 @@ def decoders(runtime: Runtime, images: list[np.ndarray]) -> None:
               f"{ratio:6.1f} times limbwise")  # fmt: skip
 
 
-def crowd(runtime: Runtime) -> None:
+def crowd(runtime: Backend) -> None:
     """A person of the sample many times, in fields of 368 x 656 as a perfect network has them."""
     image = read_picture(SAMPLE)
     pose = max(Estimator(runtime)(image), key=lambda each: each.found.sum())
@@ -188,20 +188,22 @@ def crowd(runtime: Runtime) -> None:
         print(f"  {len(decode(fields, BODY)):3} people: {show(timing)}")
 
 
-def perfect(xy: torch.Tensor) -> Fields:
+def perfect(xy: torch.Tensor) -> NetworkOutput:
     """Keypoints (1, P, K, 2), nan where there is none, as fields at stride 8."""
     seen = ~torch.isnan(xy[..., 0])
     xy, size = xy.nan_to_num(), (46, 82)
     heatmaps = targets.heatmaps(xy, seen, size, 8)[0].numpy()
-    return Fields(heatmaps, targets.limb_fields(xy, seen, size, BODY, 8)[0].numpy(), 8)
+    return NetworkOutput(
+        heatmaps, targets.part_affinity_fields(xy, seen, size, BODY, 8)[0].numpy(), 8
+    )
 
 
 def networks(reference: Path, rounds: int) -> None:
-    """The ancestor's network in every runtime."""
+    """The original's network in every runtime."""
     checkpoint = reference / "lightweight-openpose.pth"
     int8 = reference / "human-pose-estimation-0001" / "human-pose-estimation-0001.xml"
     for threads in (1, 2):
-        runtimes = {
+        backends = {
             "PyTorch f32": load(checkpoint, runtime="torch", threads=threads),
             "ONNX Runtime f32": load(checkpoint, runtime="onnx", threads=threads),
             "OpenVINO f32": load(checkpoint, precision="f32", threads=threads),
@@ -209,11 +211,11 @@ def networks(reference: Path, rounds: int) -> None:
             "OpenVINO, Open Model Zoo's int8": load(int8, threads=threads),
         }
         image = np.random.default_rng(0).integers(0, 256, (1, 256, 456, 3), dtype=np.uint8)
-        for each in runtimes.values():
+        for each in backends.values():
             each.height = 256
-        jobs = {name: partial(each.runtime, image) for name, each in runtimes.items()}
+        jobs = {name: partial(each.runtime, image) for name, each in backends.items()}
         timings = interleaved(jobs, rounds)
-        print(f"\nThe ancestor's network, 256 x 456, {threads} threads:")
+        print(f"\nThe original's network, 256 x 456, {threads} threads:")
         for name, timing in timings.items():
             ratio = timing.median / timings["PyTorch f32"].median
             print(f"  {name:32} {show(timing)}, {ratio:.2f} of PyTorch")

@@ -1,9 +1,9 @@
-"""How fast: drawing targets against the ancestor's way of drawing them, for the same samples, and
+"""How fast: drawing targets against the original's way of drawing them, for the same samples, and
 making whole augmented batches.
 
     python benchmarks/targets.py LABELS IMAGES [--batch 32] [--size 368] [--rounds 5] [--threads 1]
 
-The ancestor (Lightweight OpenPose, arXiv 1811.12004) draws in Python, cell by cell, in the workers
+The original (Lightweight OpenPose, arXiv 1811.12004) draws in Python, cell by cell, in the workers
 that load pictures; `_heatmaps` and `_limb_fields` are written anew from that description.
 """
 
@@ -22,7 +22,7 @@ from limbwise.train.batches.batch import Batch, augmented
 from limbwise.train.batches.pictures import load_pictures
 from limbwise.train.batches.samples import Samples, samples
 
-STRIDE, SIGMA, THICKNESS = 8, 7.0, 1.0  # pixels, pixels, cells: the ancestor's
+STRIDE, SIGMA, THICKNESS = 8, 7.0, 1.0  # pixels, pixels, cells: the original's
 CUT = 4.6052  # exponents beyond are left out: a Gaussian below 0.01
 Maps = NDArray[np.float32]
 Places = NDArray[np.float32]
@@ -55,24 +55,24 @@ def crops(pool: Samples, count: int, size: int, seed: int = 0) -> Batch:
 
 
 def drawing(batch: Batch, rounds: int) -> None:
-    """Heatmaps and limb fields of one batch, both ways."""
+    """Heatmaps and part affinity fields of one batch, both ways."""
     count, cells = len(batch.images), tuple(batch.weights.shape[1:])
     people = int(batch.visible.any(dim=2).sum())
     jobs = {
-        "ancestor": lambda: _ancestors(batch, cells),
+        "original": lambda: _ancestors(batch, cells),
         "limbwise": lambda: (
             targets.heatmaps(batch.keypoints, batch.visible, cells, STRIDE, SIGMA),
-            targets.limb_fields(batch.keypoints, batch.visible, cells, BODY, STRIDE),
+            targets.part_affinity_fields(batch.keypoints, batch.visible, cells, BODY, STRIDE),
         ),
     }
     found = interleaved(jobs, rounds)
     print(f"Targets of {count} crops of {cells[0]} x {cells[1]} cells, {people} people:")
     for name, timing in found.items():
         rate = count / timing.least * 1000
-        ratio = found["ancestor"].least / timing.least
+        ratio = found["original"].least / timing.least
         print(
             f"  {name}  least {timing.least:7.2f} ms, median {timing.median:7.2f} ms, "
-            f"{rate:5.0f} a second, {ratio:5.1f} times the ancestor"
+            f"{rate:5.0f} a second, {ratio:5.1f} times the original"
         )
 
 

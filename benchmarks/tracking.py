@@ -31,7 +31,7 @@ from trackers.eval import aggregate_hota_metrics, compute_hota_metrics
 import limbwise
 from limbwise.bench import machine
 from limbwise.decode import decode
-from limbwise.network_output import Fields
+from limbwise.network_output import NetworkOutput
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY
 from limbwise.track import Tracker
@@ -73,7 +73,7 @@ def main() -> None:
                 film = f"{name:10}{fps:4}" if number == 0 else f"{'':14}"
                 print(f"{film}  {title:11}{judged(films, rule)}", flush=True)
     print("\nByteTrack and OC-SORT leave keypoints as they are found")
-    print(f"{'':48}{'found':>10}{'ancestor':>10}{'limbwise':>10}")
+    print(f"{'':48}{'found':>10}{'original':>10}{'limbwise':>10}")
     for fps in 30, 15:
         for height in 100, 250:
             stillness(fps, height)
@@ -181,7 +181,7 @@ def _seen(scene: Callable[[float], Pose], fps: float) -> tuple[Floats, list[Pose
 
 
 def _rules() -> list[Update]:
-    smooth = ("ancestor", "limbwise")
+    smooth = ("original", "limbwise")
     return [lambda poses, time: poses, *(RULES[name]() for name in smooth)]
 
 
@@ -321,10 +321,12 @@ def _read(people: list[Pose], rng: np.random.Generator) -> list[Pose]:
     clean = drawn(people, (ROWS, COLUMNS), STRIDE)
     heatmaps = clean.heatmaps + rng.normal(0, HEATMAP_NOISE, clean.heatmaps.shape)
     limbs = clean.limbs + rng.normal(0, LIMB_NOISE, clean.limbs.shape)
-    return decode(Fields(heatmaps.astype(np.float32), limbs.astype(np.float32), STRIDE), BODY)
+    return decode(
+        NetworkOutput(heatmaps.astype(np.float32), limbs.astype(np.float32), STRIDE), BODY
+    )
 
 
-# The ancestor
+# The original
 
 
 class Ancestor:
@@ -391,7 +393,7 @@ def _share(cutoff: Floats | float) -> Floats | float:
 
 
 RULES: dict[str, Callable[[], Update]] = {
-    "ancestor": lambda: Ancestor().update,
+    "original": lambda: Ancestor().update,
     "ByteTrack": byte_track,
     "OC-SORT": oc_sort,
     "limbwise": lambda: Tracker().update,

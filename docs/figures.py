@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
 
 def found(estimate: limbwise.Estimator, image: Image) -> np.ndarray:
     """People's boxes (P, 5) in the image, as the second stage gets them."""
-    return estimate.boxes(*estimate.look(image), image)
+    return estimate.boxes(*estimate.infer(image), image)
 
 
 def boxes(estimate: limbwise.Estimator, image: Image) -> Image:
@@ -71,8 +71,8 @@ def heatmaps(estimate: limbwise.Estimator, image: Image) -> Image:
 
 def one_stage(estimate: limbwise.Estimator, image: Image) -> Image:
     """Everybody's heatmaps at once, and how far the part affinity fields point along a limb."""
-    said, _ = estimate.look(image)
-    picture, _ = estimate.fit(image)
+    said, _ = estimate.infer(image)
+    picture, _ = estimate.letterbox(image)
     length = np.linalg.norm(said.limbs, axis=1).max(axis=0)
     shown = ((said.heatmaps.max(axis=0), "heatmaps"), (length, "part affinity fields"))
     return row([panel(glowing(picture, plane), name) for plane, name in shown])

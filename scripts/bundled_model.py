@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from limbwise.backends import openvino
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.cli.terminal import failing_in_one_line
 from limbwise.data.coco_file import CocoFile, read_coco
 from limbwise.decode import DecodeOptions, decode
@@ -28,7 +28,7 @@ from limbwise.export.int8 import quantise
 from limbwise.export.onnx import export
 from limbwise.geometry import View
 from limbwise.models.catalogue import MODELS
-from limbwise.network_output import Fields
+from limbwise.network_output import NetworkOutput
 from limbwise.networks import checkpoint as checkpoints
 from limbwise.networks.checkpoint import Checkpoint, build
 from limbwise.outputs.records import coco_person
@@ -80,7 +80,7 @@ def bundle(flags: argparse.Namespace) -> None:
         out.unlink()
 
 
-def quantised_too(out: Path, plain: Path, first: Runtime | None, flags: argparse.Namespace) -> None:
+def quantised_too(out: Path, plain: Path, first: Backend | None, flags: argparse.Namespace) -> None:
     """Writes int8 if it loses little enough."""
     quantised = out.with_name(f"{out.stem}-int8.xml")
     quantise(out, quantised, flags.calibration, first=first, height=flags.height, max_drop=100)
@@ -126,7 +126,7 @@ def without_idle_attention(made: Checkpoint) -> Checkpoint:
     return replace(fewer, description=made.description)
 
 
-def held_out(runtime: Runtime, first: Runtime | None, flags: argparse.Namespace) -> float:
+def held_out(runtime: Backend, first: Backend | None, flags: argparse.Namespace) -> float:
     """AP of boxes, of poses, or of a second stage after `first`."""
     if not runtime.description.skeleton.keypoints:
         found = evaluate_boxes(runtime, flags.held, flags.images, height=flags.height)
@@ -151,7 +151,7 @@ def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, flo
     estimate = Estimator(openvino.load(checkpoint, precision="f32"))
     labels = read_coco(held)
     seen = [
-        (entry["id"], *estimate.look(read_picture(images / entry["file_name"])))
+        (entry["id"], *estimate.infer(read_picture(images / entry["file_name"])))
         for entry in labels.pictures
     ]
     found = {}
@@ -167,13 +167,13 @@ def best_thresholds(checkpoint: Path, held: Path, images: Path) -> dict[str, flo
 
 def ap(
     labels: CocoFile,
-    seen: list[tuple[int, Fields, View]],
+    seen: list[tuple[int, NetworkOutput, View]],
     estimate: Estimator,
     options: dict[str, Any],
 ) -> float:
     skeleton = estimate.runtime.description.skeleton
     people = (
-        coco_person(pose.moved(view.back), image, COCO)
+        coco_person(pose.moved(view.inverse), image, COCO)
         for image, fields, view in seen
         for pose in decode(fields, skeleton, DecodeOptions(**options))
     )

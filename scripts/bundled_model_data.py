@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbwise.atomic import write_json
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.boxes import Floats, ious
 from limbwise.cli.terminal import failing_in_one_line, progress
 from limbwise.data.coco_file import CocoFile, Entry, read_coco
@@ -63,7 +63,7 @@ def main() -> None:
         print(f"{flags.train}: {len(trained + again)} pictures; {flags.held}: {len(held)}")
 
 
-def unlabelled(pack: CocoFile, images: Path, detector: Runtime) -> list[Entry]:
+def unlabelled(pack: CocoFile, images: Path, detector: Backend) -> list[Entry]:
     """Crowd annotations for what a detector finds in the pictures and no label covers."""
     of: dict[int, list[list[float]]] = {}
     for entry in pack.boxes_only.people:

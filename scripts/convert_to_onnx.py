@@ -1,4 +1,4 @@
-"""The seed's first step: a checkpoint to ONNX with the seed's names of input and outputs.
+"""The original's first step: a checkpoint to ONNX with the original's names of input and outputs.
 
 Input `data` (n, 3, h, w) float32 is (BGR - 128) / 256. `limbwise export` writes the better file:
 it takes pictures as they are and describes itself.
@@ -19,9 +19,9 @@ def main() -> None:
     with failing_in_one_line():
         check_places([flags.checkpoint_path], {"--output-name": flags.output_name})
         need_torch()
-        from limbwise.export.onnx import export_like_the_seed
+        from limbwise.export.onnx import export_like_the_original
 
-        export_like_the_seed(flags.checkpoint_path, flags.output_name)
+        export_like_the_original(flags.checkpoint_path, flags.output_name)
         print(f"{flags.output_name} is written")
 
 

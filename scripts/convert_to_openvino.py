@@ -1,4 +1,5 @@
-"""The seed's second step, with today's OpenVINO (its Model Optimizer is gone): ONNX to IR in FP32.
+"""The original's second step, with today's OpenVINO (its Model Optimizer is gone): ONNX to IR in
+FP32.
 
 Mean 128 and scale 256 go into the graph, and of the outputs the last stage's two stay.
 """

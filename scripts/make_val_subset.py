@@ -1,4 +1,4 @@
-"""The seed's small validation set: the labels of some random pictures with people."""
+"""The original's small validation set: the labels of some random pictures with people."""
 
 import argparse
 

@@ -1,6 +1,6 @@
-"""The seed's preparation: COCO labels to a smaller file with what training reads.
+"""The original's preparation: COCO labels to a smaller file with what training reads.
 
-The ancestor wrote a pickle; this is a COCO keypoint file still, and training takes the whole one
+The original wrote a pickle; this is a COCO keypoint file still, and training takes the whole one
 too.
 """
 

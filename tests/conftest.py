@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 
 from limbwise.estimator import SAMPLE
-from limbwise.network_output import Fields
+from limbwise.network_output import NetworkOutput
 from limbwise.networks.lightweight_openpose import LightweightOpenPose
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, Skeleton
@@ -59,7 +59,7 @@ def picture() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file in the ancestor's format with random weights."""
+    """A file in the original's format with random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random.pth"
     torch.save({"state_dict": LightweightOpenPose().state_dict()}, path)
@@ -97,12 +97,14 @@ def standing(height: float, x: float, y: float, skeleton: Skeleton = BODY) -> Po
     return person(skeleton, np.array(places) * height + (x, y))
 
 
-def drawn(poses: list[Pose], size: tuple[int, int], stride: int = 8, sigma: float = 7.0) -> Fields:
+def drawn(
+    poses: list[Pose], size: tuple[int, int], stride: int = 8, sigma: float = 7.0
+) -> NetworkOutput:
     """The fields (h, w) = `size` that a perfect network gives for these people."""
     skeleton = poses[0].skeleton
     xy = torch.from_numpy(np.stack([pose.xy for pose in poses]))[None]
     visible = ~torch.isnan(xy[..., 0])
     xy = xy.nan_to_num()
     heatmaps = targets.heatmaps(xy, visible, size, stride, sigma)[0].numpy()
-    limbs = targets.limb_fields(xy, visible, size, skeleton, stride)[0].numpy()
-    return Fields(heatmaps, limbs, stride)
+    limbs = targets.part_affinity_fields(xy, visible, size, skeleton, stride)[0].numpy()
+    return NetworkOutput(heatmaps, limbs, stride)

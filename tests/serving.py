@@ -20,8 +20,8 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import drawn, standing
-from limbwise.backends.base import Runtime
-from limbwise.description import ANCESTOR
+from limbwise.backends.base import Backend
+from limbwise.description import ORIGINAL
 from limbwise.estimator import Estimator
 from limbwise.server.app import application
 from limbwise.server.connections import server
@@ -42,7 +42,7 @@ def seeing(look: Callable[[np.ndarray], None] = lambda image: None) -> Estimator
         limbs = fields.limbs.reshape(-1, *fields.limbs.shape[2:])
         return fields.heatmaps[None] * empty, limbs[None] * empty
 
-    return Estimator(Runtime(ANCESTOR, "eyes", run), height=160)
+    return Estimator(Backend(ORIGINAL, "eyes", run), height=160)
 
 
 def scene(x: int | None = 120, size: tuple[int, int] = (160, 240)) -> np.ndarray:

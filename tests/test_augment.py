@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.skeleton import Skeleton
 from limbwise.train.batches import batch as augment
 from limbwise.train.batches import pictures as decoding
@@ -279,9 +279,9 @@ def test_a_letterboxed_picture_is_what_the_network_will_see(rows, columns, seed)
         return
     person = [(columns / 3, rows / 2, SURE), (0, 0, SURE), (columns - 1, rows - 1, SURE)]
     batch = augment.letterboxed(world((image, [person], [])), torch.tensor([0]), size)
-    expected, view = fit(image, size[0])
+    expected, view = letterbox(image, size[0])
     xy = np.array([keypoint[:2] for keypoint in person])
-    assert np.abs(batch.keypoints[0, 0].numpy() - view.there(xy)).max() < 1
+    assert np.abs(batch.keypoints[0, 0].numpy() - view.forward(xy)).max() < 1
     columns = round(columns * 128 / rows)
     seen = batch.images[0, :, :, :columns].permute(1, 2, 0).numpy().astype(float)
     assert np.abs(seen[:, : expected.shape[1]] - expected[:, :columns]).mean() < 12

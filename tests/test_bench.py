@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from conftest import drawn, standing
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.bench import Row, Timing, chart, interleaved, side_by_side
 from limbwise.cli.app import exit_code
-from limbwise.description import ANCESTOR
+from limbwise.description import ORIGINAL
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
 
 
-def slow(ms_per_row: float) -> Runtime:
+def slow(ms_per_row: float) -> Backend:
     """Takes so long for each row of its input, and finds one person."""
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def slow(ms_per_row: float) -> Runtime:
         time.sleep(max(ready - time.perf_counter(), 0))
         return fields.heatmaps[None], fields.limbs.reshape(1, 38, *fields.limbs.shape[2:])
 
-    return Runtime(ANCESTOR, "slow", run)
+    return Backend(ORIGINAL, "slow", run)
 
 
 def test_each_job_is_timed_as_often_and_the_least_is_the_least() -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.description import Description
-from limbwise.network_output import Fields
+from limbwise.network_output import NetworkOutput
 from limbwise.pose import Pose
 from limbwise.refine import box_of, box_view, mirrored_maps, poses_in_boxes, refine
 from limbwise.skeleton import Skeleton
@@ -97,13 +97,13 @@ def test_a_mirrored_look_changes_nothing_where_both_agree() -> None:
 # A network that says the same of every crop, so that places are known to a hundredth of a cell.
 
 
-def saying(places: list[tuple[float, float]], heights: tuple = (1.0, 1.0, 1.0)) -> Runtime:
+def saying(places: list[tuple[float, float]], heights: tuple = (1.0, 1.0, 1.0)) -> Backend:
     """Of every crop that its keypoints are at these pixels of it."""
     y, x = np.mgrid[: SIZE[0] // 4, : SIZE[1] // 4] * 4 + 1.5
     maps = [high * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32)
             for (a, b), high in zip(places, heights, strict=True)]  # fmt: skip
     its = Description("same", LIGHTS, 4, 8, SIZE[0], crop=SIZE, prior=False)
-    return Runtime(its, "same", lambda crops: (np.array([maps] * len(crops), np.float32),))
+    return Backend(its, "same", lambda crops: (np.array([maps] * len(crops), np.float32),))
 
 
 MIDDLE = [(30.0, 40.0), (60.0, 60.0), (40.0, 90.0)]
@@ -130,7 +130,7 @@ def test_a_picture_ends_half_a_pixel_beyond_its_last_one(beyond: float) -> None:
         corner = np.float32([place - 50, place - 50])
         box = np.float32([*corner, *corner + 100, 1])
         box[1 - side], box[3 - side] = 150, 250
-        at = box_view(box, SIZE).there(np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]))
+        at = box_view(box, SIZE).forward(np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]))
         found = poses_in_boxes(DARK, box[None], saying([tuple(at)] * 3))
         assert [each.found.all() for each in found] == [True] * (beyond < 0)
 
@@ -144,7 +144,7 @@ def test_a_keypoint_may_lie_a_third_of_the_longer_side_outside_its_box() -> None
             half = np.abs((box[2:4] - box[:2]) / 2 * direction).max()
             for share, there in ((0.33, True), (0.37, False)):
                 far = np.array(direction) * (half + share * 100)
-                at = view.there(middle + far)
+                at = view.forward(middle + far)
                 if (at >= 4).all() and (at <= np.array(SIZE[::-1]) - 5).all():
                     places = [MIDDLE[0], tuple(at), MIDDLE[2]]
                     (found,) = poses_in_boxes(DARK, box[None], saying(places))
@@ -171,7 +171,9 @@ def test_what_is_said_of_a_mirrored_crop_is_turned_back_wherever_cells_lie(strid
     """But for columns at the edge that the mirror image does not have."""
     pair = Skeleton(("left_hand", "right_hand"), (), (0.1, 0.1))
     width = 96
-    plain = Fields(np.zeros((2, 8, width // stride), np.float32), np.zeros(0), stride, None, offset)
+    plain = NetworkOutput(
+        np.zeros((2, 8, width // stride), np.float32), np.zeros(0), stride, None, offset
+    )
     x = plain.pixels(np.stack([np.arange(width // stride)] * 2, axis=1))[:, 0]
 
     def maps(*places: float) -> np.ndarray:
@@ -214,7 +216,7 @@ def test_a_network_that_is_told_nothing_looks_into_the_boxes_of_poses() -> None:
     assert not refine(DARK, people[:1], network, least=0.2)[0].found[1]
     assert refine(DARK, people[:1], network, least=0.05)[0].found[2]
     view = box_view(np.array(box_of(people[0])), SIZE)
-    assert seen[0].xy[0] == pytest.approx(view.back(np.array(MIDDLE[0])), abs=0.1)
+    assert seen[0].xy[0] == pytest.approx(view.inverse(np.array(MIDDLE[0])), abs=0.1)
     twice = [people[0], replace(people[0], score=0.3)]
     assert len(refine(DARK, twice, network)) == 1
 

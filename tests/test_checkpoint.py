@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.errors import BadInput
 from limbwise.export.onnx import export
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.networks import checkpoint
 from limbwise.networks.checkpoint import Checkpoint, build, load, save
 from limbwise.skeleton import BODY, Skeleton
@@ -67,7 +67,7 @@ def test_every_runtime_says_what_the_network_says(picture, tmp_path) -> None:
         onnxruntime.load(tmp_path / "a.onnx"),
     ]
     for height in (128, 136, 232):  # 4, 4.25 and 7.25 cells of the coarsest map
-        inputs = fit(picture, height, multiple=8)[0][None]
+        inputs = letterbox(picture, height, multiple=8)[0][None]
         truth = reference(inputs)[0]
         assert truth.heatmaps.shape == (4, height // 8, inputs.shape[2] // 8)
         assert truth.limbs.shape == (3, 2, height // 8, inputs.shape[2] // 8)
@@ -132,7 +132,8 @@ def changed(part: str, name: str, value) -> Callable[[dict], None]:
 @pytest.mark.parametrize(
     "change",
     [changed("options", name, value) for name in ("blocks", "channels", "keypoints", "width")
-     for value in (10**9, 10**30, 1e30, math.nan, math.inf, -1, "0x20", None, [1] * 9999, {}, 4000, 5)]
+     for value in (10**9, 10**30, 1e30, math.nan, math.inf, -1, "0x20", None, [1] * 9999, {}, 4000,
+     5)]
     + [changed("description", name, value) for name in ("stride", "multiple", "height", "offset")
        for value in (10**30, 1e30, math.nan, -(10**9), "0x20", [], True)]
     + [changed("description", "skeleton", value) for value in (

@@ -214,7 +214,7 @@ def test_help_names_every_verb() -> None:
     assert limbwise("--version").stdout.startswith("limbwise ")
 
 
-# The seed's commands.
+# The original's commands.
 
 
 def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:

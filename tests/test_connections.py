@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from limbwise.server import connections
 from limbwise.server.app import application
-from limbwise.server.connections import MOST_OF_ONE, Door
+from limbwise.server.connections import MAX_OF_ONE, Door
 from limbwise.server.guard import Limits
 from serving import (
     UPGRADE,
@@ -136,14 +136,14 @@ def test_300_connections_that_ask_for_nothing_keep_nobody_out() -> None:
                 begin = time.monotonic()
                 assert site.ask("/healthz").status == 200
                 assert time.monotonic() - begin < 1
-            assert len(site.running.server_state.connections) <= MOST_OF_ONE + Limits().streams
+            assert len(site.running.server_state.connections) <= MAX_OF_ONE + Limits().streams
             gate.open()
             working.join()
     assert answers == [200]  # who has a request under way is not sent away
 
 
 def test_where_all_are_at_work_a_newcomer_is_told_to_come_again(monkeypatch) -> None:
-    monkeypatch.setattr(connections, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(connections, "MAX_OF_ONE", 2)
     gate, answers = Gate(), []
     with serving([seeing(gate)], Limits(streams=0)) as site:
         threads = [posting(site, answers) for _ in range(2)]
@@ -218,7 +218,7 @@ def test_who_reads_slowly_gets_all_and_who_does_not_read_is_let_go(monkeypatch) 
 
 
 def test_the_limits_are_those_that_the_docs_name() -> None:
-    assert (connections.MOST_CONNECTIONS, MOST_OF_ONE) == (256, 64)
+    assert (connections.MAX_CONNECTIONS, MAX_OF_ONE) == (256, 64)
     assert (connections.HEAD_SECONDS, connections.SEND_SECONDS) == (10, 60)
     running = connections.server(application([seeing()]), Limits())
     assert running.config.timeout_graceful_shutdown == 10

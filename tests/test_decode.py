@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, person, standing
-from limbwise.decode import DecodeOptions, Limbs, decode, join
-from limbwise.network_output import Fields
-from limbwise.peaks import Peaks, find_peaks, tops
+from limbwise.decode import DecodeOptions, Limbs, decode, group
+from limbwise.network_output import NetworkOutput
+from limbwise.peaks import Peaks, argmax, find_peaks
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, Skeleton
 
@@ -103,7 +103,7 @@ def test_weak_keypoints_join_a_person_but_never_begin_one() -> None:
     assert len(joined) == 1
     assert joined[0].confidence[wrist] == pytest.approx(0.05, abs=0.01)
     assert not decode(fields, BODY, DecodeOptions(weak=0.1))[0].found[wrist]
-    assert decode(Fields(fields.heatmaps * 0.05, fields.limbs), BODY) == []
+    assert decode(NetworkOutput(fields.heatmaps * 0.05, fields.limbs), BODY) == []
 
 
 def test_a_keypoint_belongs_to_one_person_and_a_person_has_one_of_a_kind() -> None:
@@ -113,7 +113,7 @@ def test_a_keypoint_belongs_to_one_person_and_a_person_has_one_of_a_kind() -> No
     pairs = random.integers(0, len(peaks.kind), (2, 2000))
     pairs = pairs[:, peaks.kind[pairs[0]] != peaks.kind[pairs[1]]]
     scores = np.sort(random.random(pairs.shape[1]).astype(np.float32))[::-1]
-    people = join(Limbs(*pairs, scores, scores > 0.3), peaks)
+    people = group(Limbs(*pairs, scores, scores > 0.3), peaks)
     owned = [peak for one in people for peak in one.peaks]
     assert len(owned) > 100
     assert len(set(owned)) == len(owned)
@@ -130,7 +130,7 @@ def test_a_longer_limb_must_be_surer(length: int, joined: bool) -> None:
     xy[BODY.index["left_wrist"]] = (100 + length, 100)
     fields = drawn([person(BODY, xy)], CELLS)
     assert len(decode(fields, BODY)) == 1
-    assert len(decode(Fields(fields.heatmaps, fields.limbs * 0.2), BODY)) == joined
+    assert len(decode(NetworkOutput(fields.heatmaps, fields.limbs * 0.2), BODY)) == joined
 
 
 def test_scores_fall_and_more_limbs_rank_higher() -> None:
@@ -168,7 +168,7 @@ def test_a_plateau_is_one_peak() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
 def test_the_smallest_maps_decode(size: tuple[int, int]) -> None:
-    ones = Fields(np.ones((18, *size), np.float32), np.ones((19, 2, *size), np.float32))
+    ones = NetworkOutput(np.ones((18, *size), np.float32), np.ones((19, 2, *size), np.float32))
     assert isinstance(decode(ones, BODY), list)
 
 
@@ -206,14 +206,14 @@ def gaussian(size: tuple[int, int], x: float, y: float, height: float = 1.0) -> 
 
 def even(
     strength: float, length: int, size: tuple[int, int] = (40, 60), heights: tuple = (1.0, 1.0)
-) -> Fields:
+) -> NetworkOutput:
     """A keypoint at the cell (8, 20), another `length` cells to the right of it."""
     heatmaps = np.stack(
         [gaussian(size, 8, 20, heights[0]), gaussian(size, 8 + length, 20, heights[1])]
     )
     limbs = np.zeros((1, 2, *size), np.float32)
     limbs[0, 0] = strength
-    return Fields(heatmaps, limbs)
+    return NetworkOutput(heatmaps, limbs)
 
 
 @pytest.mark.parametrize("size", [(40, 60), (40, 90), (80, 60)])
@@ -288,7 +288,7 @@ def test_a_score_is_the_limbs_mean_times_the_root_of_the_share_there_is() -> Non
     there = ~np.isnan(xy[:, 0])
     limbs = sum(there[a] and there[b] for a, b in BODY.pairs)
     plain = DecodeOptions(size_weight=0)
-    halves = [decode(Fields(fields.heatmaps, fields.limbs * f), BODY, plain)[0].score
+    halves = [decode(NetworkOutput(fields.heatmaps, fields.limbs * f), BODY, plain)[0].score
               for f in (1, 0.5)]  # fmt: skip
     assert halves[1] == pytest.approx(halves[0] / 2)
     assert 0.9 < halves[0] / np.sqrt(limbs / len(BODY.limbs)) <= 1
@@ -305,7 +305,7 @@ def test_between_the_last_cell_and_the_edge_the_field_is_the_last_cells(far, upr
     limbs = np.full((1, 2, *size), 0.1, np.float32)
     last = (slice(None), -1 if far else 0) if upright else (-1 if far else 0, slice(None))
     limbs[0, int(upright)][last] = 0.5
-    fields = Fields(np.stack([gaussian(size, *end) for end in ends]), limbs)
+    fields = NetworkOutput(np.stack([gaussian(size, *end) for end in ends]), limbs)
     (pose,) = decode(fields, LINE, size_weight=0)
     assert pose.score == pytest.approx(0.5, abs=1e-3)
     assert fields.cells(pose.xy) == pytest.approx(np.array(ends), abs=0.05)
@@ -318,7 +318,7 @@ def joined(*limbs: tuple[int, int, float], kinds: tuple[int, ...], strong: bool 
     """People from pairs (start, end, score) of peaks of these kinds, as (peaks, limbs, score)."""
     peaks = Peaks(np.array(kinds), np.zeros((len(kinds), 2), np.float32), np.ones(len(kinds)))
     start, end, score = (np.array(side) for side in zip(*limbs, strict=True))
-    people = join(Limbs(start, end, score, np.full(len(limbs), strong)), peaks)
+    people = group(Limbs(start, end, score, np.full(len(limbs), strong)), peaks)
     return [(sorted(one.peaks), one.limbs, pytest.approx(one.score)) for one in people]
 
 
@@ -350,7 +350,7 @@ def test_a_peak_joins_once_at_either_end_and_brings_its_score() -> None:
 @given(st.lists(st.tuples(st.floats(-0.4, 13.4), st.floats(-0.4, 9.4)), min_size=6, max_size=6))
 def test_the_top_of_each_of_several_maps_is_found_between_cells_and_at_the_edge(places) -> None:
     maps = np.stack([gaussian((10, 14), x, y, 0.8) for x, y in places]).reshape(2, 3, 10, 14)
-    xy, height = tops(maps)
+    xy, height = argmax(maps)
     assert xy.shape == (2, 3, 2)
     assert np.abs(xy.reshape(-1, 2) - places).max() < 0.05
     assert np.array_equal(height, maps.max(axis=(2, 3)))

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from limbwise import estimator
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.boxes import find_boxes
 from limbwise.cli.app import app, exit_code
 from limbwise.decode import DecodeOptions
@@ -26,7 +26,7 @@ from limbwise.evaluation.boxes import evaluate_boxes
 from limbwise.evaluation.evaluate import evaluate
 from limbwise.export.int8 import quantise
 from limbwise.export.onnx import export
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.models.catalogue import DEFAULT, SAMPLE
 from limbwise.networks.checkpoint import NETWORKS
 from limbwise.outputs.draw import draw
@@ -47,7 +47,7 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
     Estimator: {"min_score": 0.15, "min_box": 0.3, "scales": (1.0,)},
     load: {"runtime": "openvino", "precision": "fast", "device": "cpu", "min_score": 0.15,
            "min_box": 0.3, "scales": (1.0,)},
-    fit: {"multiple": 8, "widest": 4.0, "to": "height"},
+    letterbox: {"multiple": 8, "widest": 4.0, "to": "height"},
     DecodeOptions: {
         "threshold": 0.1, "weak": 0.02, "samples": 9, "min_fraction": 0.8, "min_alignment": 0.02,
         "length_cost": 0.4, "size_weight": 0.2,
@@ -88,7 +88,7 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
     map_loss: {"emphasis": 4.0, "keypoints": 5.0},
     targets.heatmaps: {"stride": 8, "sigma": 7.0, "reach": math.sqrt(32)},
     targets.limb_heatmaps: {"stride": 8, "sigma": 7.0, "reach": math.sqrt(32)},
-    targets.limb_fields: {"stride": 8, "width": 8.0},
+    targets.part_affinity_fields: {"stride": 8, "width": 8.0},
     # Measuring and writing models.
     evaluate: {"scales": (1.0,), "progress": iter, "min_box": 0.05},
     evaluate_boxes: {"progress": iter, "max_iou": 0.6},
@@ -214,11 +214,11 @@ def test_eval_measures_in_f32_at_the_height_of_the_tables(monkeypatch, boxes, he
     """368 pixels, but for models that find boxes, which have heights of their own."""
     given: dict[str, Any] = {}
 
-    def looks(model: Any, **options: Any) -> tuple[Runtime, None]:
+    def looks(model: Any, **options: Any) -> tuple[Backend, None]:
         given.update(options)
-        return Runtime(Description("eyes", BODY, boxes=boxes), "eyes", lambda images: ()), None
+        return Backend(Description("eyes", BODY, boxes=boxes), "eyes", lambda images: ()), None
 
-    def measure(runtime: Runtime, *_: Any, **options: Any) -> tuple[dict[str, float], list[Any]]:
+    def measure(runtime: Backend, *_: Any, **options: Any) -> tuple[dict[str, float], list[Any]]:
         given.update(options)
         return {}, []
 

@@ -12,13 +12,13 @@ import torch
 
 from conftest import REFERENCE, VAL
 from limbwise.backends import onnxruntime, openvino, pytorch
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
 from limbwise.evaluation.boxes import evaluate_boxes
 from limbwise.export.onnx import export
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.networks.checkpoint import Checkpoint, build, load, save
 from limbwise.networks.detector import STRIDES, decoded
 from limbwise.skeleton import BODY, Skeleton
@@ -67,7 +67,7 @@ def file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def sample(picture) -> np.ndarray:
-    return fit(picture, 96, 32, to="side")[0][None]
+    return letterbox(picture, 96, 32, to="side")[0][None]
 
 
 def published_boxes(inputs: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_with_published_weights_it_says_what_the_published_graph_says(tmp_path) 
     save(script("detector_from_published").converted(PUBLISHED), tmp_path / "a.safetensors")
     ours = pytorch.load(tmp_path / "a.safetensors")
     for path in sorted((VAL / "images").glob("*.jpg"))[:4]:
-        inputs = fit(read_picture(path), 320, 32, to="side")[0][None]
+        inputs = letterbox(read_picture(path), 320, 32, to="side")[0][None]
         below, right = (320 - side for side in inputs.shape[1:3])
         inputs = np.pad(inputs, ((0, 0), (0, below), (0, right), (0, 0)), constant_values=114)
         boxes, truth = ours(inputs)[0].boxes, published_boxes(inputs)
@@ -156,7 +156,7 @@ def test_every_runtime_finds_the_same_boxes_in_inputs_of_any_size(file, picture,
         onnxruntime.load(file),
     ]
     for side in (64, 160):
-        inputs = np.repeat(fit(picture, side, 32, to="side")[0][None], 2, axis=0)
+        inputs = np.repeat(letterbox(picture, side, 32, to="side")[0][None], 2, axis=0)
         inputs[1] //= 2
         truth = reference(inputs)
         assert np.abs(truth[0].boxes - truth[1].boxes).max() > 1e-3
@@ -200,7 +200,7 @@ def test_what_finds_boxes_only_estimates_no_poses(file) -> None:
 PEOPLE = [(40.0, 30.0, 160.0, 230.0), (200.0, 20.0, 240.0, 120.0)]  # corners, COCO's way
 
 
-def finder(boxes: list[tuple[float, ...]], size: tuple[int, int] = (240, 320)) -> Runtime:
+def finder(boxes: list[tuple[float, ...]], size: tuple[int, int] = (240, 320)) -> Backend:
     """A detector that says these boxes of a picture of `size`, given as COCO counts."""
 
     def run(images: np.ndarray) -> tuple[np.ndarray]:
@@ -210,7 +210,7 @@ def finder(boxes: list[tuple[float, ...]], size: tuple[int, int] = (240, 320)) -
         return (said[None],)
 
     its = Description("finder", NOBODY, multiple=32, height=320, boxes=True, fit="side")
-    return Runtime(its, "finder", run)
+    return Backend(its, "finder", run)
 
 
 @pytest.fixture
@@ -273,14 +273,14 @@ def test_of_other_networks_the_poses_widened_are_the_boxes(labelled) -> None:
 def test_long_sides_are_as_long_as_asked() -> None:
     for rows, columns in ((100, 300), (300, 100), (7, 5)):
         image = np.zeros((rows, columns, 3), np.uint8)
-        picture, view = fit(image, 160, 32, to="side")
+        picture, view = letterbox(image, 160, 32, to="side")
         assert max(picture.shape) == 160
         assert (
             min(picture.shape[:2])
             == -(-round(160 * min(rows, columns) / max(rows, columns)) // 32) * 32
         )
         corner = np.array([columns - 0.5, rows - 0.5])
-        assert view.there(corner).max() == 159.5
+        assert view.forward(corner).max() == 159.5
 
 
 def test_a_detector_takes_its_part_of_any_skeleton() -> None:

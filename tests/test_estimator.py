@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from conftest import REFERENCE, drawn, needs_reference, standing
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.decode import DecodeOptions
-from limbwise.description import ANCESTOR
+from limbwise.description import ORIGINAL
 from limbwise.errors import BadInput
 from limbwise.estimator import SAMPLE, Estimator, load
 from limbwise.pose import Pose
@@ -14,7 +14,7 @@ from limbwise.skeleton import BODY
 from limbwise.sources.image import read_picture
 
 
-def perfect(people: list[Pose]) -> Runtime:
+def perfect(people: list[Pose]) -> Backend:
     """A runtime that sees these people, given in input pixels, in every input."""
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +22,7 @@ def perfect(people: list[Pose]) -> Runtime:
         heatmaps, limbs = fields.heatmaps, fields.limbs.reshape(38, *fields.limbs.shape[2:])
         return np.stack([heatmaps] * len(images)), np.stack([limbs] * len(images))
 
-    return Runtime(ANCESTOR, "perfect", run)
+    return Backend(ORIGINAL, "perfect", run)
 
 
 def test_poses_come_back_in_the_pixels_of_the_image() -> None:
@@ -52,7 +52,7 @@ def test_the_list_is_cut_by_score_and_number() -> None:
 
 def test_a_models_own_thresholds_hold_unless_others_are_asked_for() -> None:
     everything = perfect([standing(250, 200, 60)])
-    strict = replace(everything, description=replace(ANCESTOR, decoding={"threshold": 2.0}))
+    strict = replace(everything, description=replace(ORIGINAL, decoding={"threshold": 2.0}))
     image = np.zeros((368, 496, 3), np.uint8)
     assert len(Estimator(everything)(image)) == 1
     assert Estimator(strict)(image) == Estimator(strict, flip=True)(image) == []
@@ -111,9 +111,9 @@ def test_flip_and_scales_are_the_same_in_python_and_in_evaluation() -> None:
     sample = read_picture(SAMPLE)
     plain = load("one-stage", precision="f32")
     both = load("one-stage", precision="f32", flip=True, scales=(1.0, 1.25))
-    assert plain.look(sample)[0].heatmaps.shape == both.look(sample)[0].heatmaps.shape
-    fields, view = both.look(sample)
-    people = both.read(fields, view, sample)
+    assert plain.infer(sample)[0].heatmaps.shape == both.infer(sample)[0].heatmaps.shape
+    fields, view = both.infer(sample)
+    people = both.decode(fields, view, sample)
     assert [pose.score for pose in both(sample)] == [pose.score for pose in people]
     assert [pose.score for pose in both(sample)] != [pose.score for pose in plain(sample)]
 

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.backends.openvino import load as openvino
-from limbwise.description import ANCESTOR, Description
+from limbwise.description import ORIGINAL, Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
 from limbwise.evaluation.evaluate import as_pose, evaluate
-from limbwise.geometry import fit
-from limbwise.network_output import Fields
+from limbwise.geometry import letterbox
+from limbwise.network_output import NetworkOutput
 from limbwise.refine import box_view, crop_view
 from limbwise.skeleton import BODY, COCO, Skeleton
 from limbwise.tta import mean, mirrored, resampled
@@ -60,8 +60,8 @@ def test_a_missing_person_costs_recall_and_nobody_scores_zero(labelled) -> None:
     folder, people = labelled
     found, _ = evaluate(perfect(people[:1]), folder / "labels.json", folder)
     assert found["AR"] == 0.5
-    nobody = Runtime(
-        ANCESTOR, "nobody", lambda images: (np.zeros((1, 18, 46, 62)), np.zeros((1, 38, 46, 62)))
+    nobody = Backend(
+        ORIGINAL, "nobody", lambda images: (np.zeros((1, 18, 46, 62)), np.zeros((1, 38, 46, 62)))
     )
     found, _ = evaluate(nobody, folder / "labels.json", folder)
     assert found["AP"] == found["AR"] == 0
@@ -87,7 +87,7 @@ def test_flip_and_scales_agree_with_one_pass_where_the_network_is_perfect(labell
         picture = Image.new("RGB", (496, 368))
         picture.paste((255, 255, 255), (0, 0, 248, 368))
         picture.save(folder / f"{number}.png")
-    runtime = Runtime(ANCESTOR, "perfect", run)
+    runtime = Backend(ORIGINAL, "perfect", run)
     for how in ({"flip": True}, {"scales": [0.5, 1, 1.5]}, {"flip": True, "scales": [1, 2]}):
         found, _ = evaluate(runtime, folder / "labels.json", folder, **how)
         assert found["AP"] > 0.95, how
@@ -106,17 +106,19 @@ def test_fields_of_a_mirrored_picture_are_turned_back() -> None:
 
 def test_resampling_moves_a_peak_to_where_the_other_view_has_it() -> None:
     image = np.zeros((300, 430, 3), np.uint8)
-    (_, small), (_, large) = fit(image, 184), fit(image, 368)
+    (_, small), (_, large) = letterbox(image, 184), letterbox(image, 368)
     place = np.array([[210.0, 120.0]])
     ys, xs = np.mgrid[:46, :66]
-    x, y = Fields(np.zeros((1, 1, 1)), np.zeros((1, 2, 1, 1))).cells(large.there(place))[0]
+    x, y = NetworkOutput(np.zeros((1, 1, 1)), np.zeros((1, 2, 1, 1))).cells(large.forward(place))[0]
     blob = np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / 8).astype(np.float32)[None]
-    moved = resampled(Fields(blob, blob[None].repeat(2, 1)), large, small, (23, 33)).heatmaps[0]
+    moved = resampled(
+        NetworkOutput(blob, blob[None].repeat(2, 1)), large, small, (23, 33)
+    ).heatmaps[0]
     weight = moved / moved.sum()
     centre = np.array(
         [(weight * np.mgrid[:23, :33][1]).sum(), (weight * np.mgrid[:23, :33][0]).sum()]
     )
-    expected = Fields(blob, blob[None]).cells(small.there(place))[0]
+    expected = NetworkOutput(blob, blob[None]).cells(small.forward(place))[0]
     assert centre == pytest.approx(expected, abs=0.05)
 
 
@@ -176,7 +178,7 @@ CROP = 128, 96
 SECOND = Skeleton(COCO.keypoints, (), COCO.sigmas)
 
 
-def seeing_crops(people, views, calls: list, prior: bool) -> Runtime:
+def seeing_crops(people, views, calls: list, prior: bool) -> Backend:
     """A second stage that sees each of the people in a crop of its own, the same of any picture."""
 
     def run(crops: np.ndarray, *found: np.ndarray) -> tuple[np.ndarray]:
@@ -184,12 +186,12 @@ def seeing_crops(people, views, calls: list, prior: bool) -> Runtime:
         y, x = np.mgrid[:32, :24] * 4 + 1.5
         maps = []
         for pose, view in zip(people, views, strict=True):
-            there = view.there(pose.as_skeleton(COCO).xy)
+            there = view.forward(pose.as_skeleton(COCO).xy)
             maps.append([np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32) for a, b in there])
         return (np.array(maps, np.float32),)
 
     its = Description("second", SECOND, 4, 8, CROP[0], crop=CROP, prior=prior)
-    return Runtime(its, "second", run)
+    return Backend(its, "second", run)
 
 
 def assert_exact(detections: list[dict], labels: dict, score: float) -> None:
@@ -250,7 +252,7 @@ def test_a_detector_is_asked_for_everybody_down_to_a_score_of_a_twentieth(labell
         seen.append(images.shape)
         return (np.array([boxes], np.float32),)
 
-    first = Runtime(Description("boxes", Skeleton((), (), ()), boxes=True), "first", look)
+    first = Backend(Description("boxes", Skeleton((), (), ()), boxes=True), "first", look)
     calls: list = []
     views = [box_view(np.array(box), CROP) for box in boxes]
     second = seeing_crops(people[:1], views[:1], calls, prior=False)
@@ -270,7 +272,7 @@ def test_with_a_second_stage_everybody_found_is_looked_at_again(labelled) -> Non
     # They are found as they are, the larger one first.
     (one, other) = Estimator(perfect(people))(np.zeros((368, 496, 3), np.uint8))
     views = [crop_view(pose, CROP) for pose in (one, other)]
-    eyes = replace(perfect(people), description=replace(ANCESTOR, skeleton=BODY))
+    eyes = replace(perfect(people), description=replace(ORIGINAL, skeleton=BODY))
     second = seeing_crops(people, views, calls, prior=True)
     body = replace(second, run=lambda crops, found: (_with_neck(second.run(crops, found)[0]),))
     body = replace(body, description=replace(body.description, skeleton=replace(BODY, limbs=())))
@@ -342,7 +344,7 @@ def test_scales_see_the_picture_at_these_heights_and_flip_its_mirror_image() -> 
 
     picture = np.zeros((200, 300, 3), np.uint8)
     picture[:, :150] = 255
-    eyes = Runtime(ANCESTOR, "eyes", look)
+    eyes = Backend(ORIGINAL, "eyes", look)
     assert Estimator(eyes, height=96, flip=True, scales=(0.5, 1, 2))(picture) == []
     sizes = [(48, 72), (96, 144), (192, 288)]
     assert seen == [(size, bright) for size in sizes for bright in (True, False)]

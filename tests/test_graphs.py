@@ -87,9 +87,9 @@ def test_a_shape_that_is_compiled_again_is_answered_as_before(graphs, compiled) 
 )
 @pytest.mark.parametrize("height", [160, 256, 368, 448])
 def test_films_have_usual_shapes(size: tuple[int, int], height: int) -> None:
-    from limbwise.geometry import fit
+    from limbwise.geometry import letterbox
 
-    fitted, _ = fit(np.zeros((size[1], size[0], 3), np.uint8), height, 8)
+    fitted, _ = letterbox(np.zeros((size[1], size[0], 3), np.uint8), height, 8)
     assert is_usual(fitted.shape[:2], 8)
 
 

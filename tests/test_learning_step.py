@@ -83,9 +83,9 @@ def reference_loss(outputs: list[np.ndarray], targets: Targets) -> float:
     stages = []
     for maps, fields in zip(outputs[::2], outputs[1::2], strict=True):
         part = mean_square(maps, heatmaps, weight * (1 + 4 * heatmaps))
-        if targets.taught is not None:
-            taught = targets.taught.numpy()
-            part = (part + mean_square(maps, taught, 1 + 4 * taught)) / 2
+        if targets.teacher_maps is not None:
+            teacher_maps = targets.teacher_maps.numpy()
+            part = (part + mean_square(maps, teacher_maps, 1 + 4 * teacher_maps)) / 2
         both = (limb_weight * (1 + 4 * strongest)).repeat(2, axis=1)
         stages.append(5 * part + mean_square(fields, limbs, both))
     return sum(stages) / len(stages)
@@ -99,7 +99,7 @@ def two_stages(seed: int, limbs: int = 2, teacher: bool = False) -> tuple[list[T
 
     targets = Targets(maps(2), maps(limbs, 2) * 2 - 1, maps(2).round(), maps(limbs).round())
     if teacher:
-        targets = replace(targets, taught=maps(2))
+        targets = replace(targets, teacher_maps=maps(2))
     return [maps(2), maps(2 * limbs), maps(2), maps(2 * limbs)], targets
 
 
@@ -117,7 +117,7 @@ def test_the_loss_of_two_stages_is_the_mean_of_both_and_half_the_heatmaps_is_the
 def test_of_the_stages_the_last_is_told_and_each_counts() -> None:
     outputs, targets = two_stages(0, teacher=True)
     told, last = loss(outputs, targets), loss(outputs[2:], targets)
-    for name in ("heatmaps", "limbs", "taught"):
+    for name in ("heatmaps", "limbs", "teacher_maps"):
         assert told[name] == last[name]
     heatmaps, limbs = targets.heatmaps.numpy(), targets.limbs.flatten(1, 2).numpy()
     weight = targets.heatmap_weight.numpy() * (1 + 4 * heatmaps)
@@ -142,9 +142,9 @@ def test_background_counts_where_every_keypoint_does() -> None:
     )
     said = [torch.rand(2, 3, 3, 4), outputs[1]]
     assert map_loss(said, targets)["total"] == map_loss(said, with_it)["total"]
-    taught = replace(targets, taught=heatmaps)  # knows no background
+    teacher_maps = replace(targets, teacher_maps=heatmaps)  # knows no background
     only_background = [torch.cat([heatmaps, torch.rand(2, 1, 3, 4)], dim=1), outputs[1]]
-    assert map_loss(only_background, taught)["taught"] == 0
+    assert map_loss(only_background, teacher_maps)["teacher_maps"] == 0
 
 
 def test_a_network_that_computed_in_bf16_is_judged_in_f32() -> None:
@@ -379,8 +379,8 @@ def test_what_counts_is_what_is_drawn_within_0_and_1() -> None:
     """Heatmaps that a teacher drew beyond their range weigh as much as 0 and 1."""
     outputs, targets = two_stages(3)
     for strength, weight in ((3.0, 5), (-2.0, 1)):
-        loud = replace(targets, taught=torch.full_like(targets.heatmaps, strength))
-        told = map_loss(outputs, loud)["taught"]
+        loud = replace(targets, teacher_maps=torch.full_like(targets.heatmaps, strength))
+        told = map_loss(outputs, loud)["teacher_maps"]
         expected = 100 * weight * (outputs[2] - strength).square().mean()
         assert float(told) == pytest.approx(float(expected), rel=1e-5)
         wanted = torch.full_like(targets.heatmaps, strength)

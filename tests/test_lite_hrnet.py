@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conftest import REFERENCE, VAL
 from limbwise.export.onnx import export
-from limbwise.geometry import View, cut
+from limbwise.geometry import View, warp_crop
 from limbwise.networks import checkpoint as checkpoints
 from limbwise.networks.checkpoint import build, normalised
 from limbwise.networks.lite_hrnet import LiteHRNet, UnitPair
@@ -123,11 +123,11 @@ def test_a_file_with_folded_batch_norm_is_no_checkpoint(tmp_path) -> None:
 @settings(max_examples=25, deadline=None)
 def test_mirrored_maps_agree_with_plain_ones(x: float, y: float, offset: float | None) -> None:
     """Of a network that sees a light, in the crop and in its mirror image."""
-    from limbwise.network_output import Fields
+    from limbwise.network_output import NetworkOutput
 
-    def seen(x: float) -> Fields:
+    def seen(x: float) -> NetworkOutput:
         empty = np.zeros((2, 64, 48), np.float32)
-        fields = Fields(empty, empty[:0, None], 4, None, offset)
+        fields = NetworkOutput(empty, empty[:0, None], 4, None, offset)
         cells = np.mgrid[:64, :48][::-1].reshape(2, -1).T
         away = ((fields.pixels(cells) - (x, y)) ** 2).sum(axis=1).reshape(64, 48)
         empty[0] = empty[1] = np.exp(-away / 128)
@@ -147,10 +147,10 @@ def test_a_box_lies_in_the_middle_of_its_crop_with_a_margin(corner, sides) -> No
     size = (256, 192)
     box = np.array([*corner, corner[0] + sides[0], corner[1] + sides[1], 1.0])
     view = box_view(box, size)
-    low, high = view.there(box[:4].reshape(2, 2))
+    low, high = view.forward(box[:4].reshape(2, 2))
     assert (low + high) / 2 == pytest.approx([95.5, 127.5], abs=0.05)
     if max(np.array(sides) / (192, 256)) > 0.05:  # smaller ones are not enlarged further
         assert max((high - low) / (192, 256)) == pytest.approx(1 / 1.25, abs=0.01)
     assert ((low > 0) & (high < (191, 255))).all()
-    assert cut(np.zeros((300, 300, 3), np.uint8), view, size).shape == (*size, 3)
+    assert warp_crop(np.zeros((300, 300, 3), np.uint8), view, size).shape == (*size, 3)
     assert isinstance(view, View)

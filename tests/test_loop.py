@@ -26,11 +26,11 @@ def sticks(step: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targe
     random = torch.Generator().manual_seed(step)
     xy = torch.rand(count, 1, 2, 2, generator=random) * 48 + 8
     visible = torch.ones(count, 1, 2, dtype=torch.bool)
-    fields = targets.limb_fields(xy, visible, (64, 64), STICK, stride=1, width=2.0)
+    fields = targets.part_affinity_fields(xy, visible, (64, 64), STICK, stride=1, width=2.0)
     pictures = fields.abs().sum(dim=(1, 2))[:, None].clamp(0, 1).expand(-1, 3, -1, -1) * 255
     wanted = Targets(
         targets.heatmaps(xy, visible, (8, 8)),
-        targets.limb_fields(xy, visible, (8, 8), STICK),
+        targets.part_affinity_fields(xy, visible, (8, 8), STICK),
         torch.ones(count, 2, 8, 8),
         torch.ones(count, 1, 8, 8),
     )
@@ -78,12 +78,12 @@ def test_amp_is_left_out_where_bf16_would_be_imitated(tmp_path, monkeypatch) -> 
 def test_a_teacher_is_learnt_from_where_nobody_labelled() -> None:
     nobody = torch.zeros(1, 2, 4, 4)
     targets = Targets(nobody, torch.zeros(1, 1, 2, 4, 4), nobody, nobody[:, :1])
-    taught = torch.rand(1, 2, 4, 4)
-    said = [taught + 0.1, torch.rand(1, 2, 4, 4)]
+    teacher_maps = torch.rand(1, 2, 4, 4)
+    said = [teacher_maps + 0.1, torch.rand(1, 2, 4, 4)]
     assert loss(said, targets)["total"] == 0
-    with_teacher = replace(targets, taught=taught)
+    with_teacher = replace(targets, teacher_maps=teacher_maps)
     assert loss(said, with_teacher)["total"] > 0
-    assert loss([taught, said[1]], with_teacher)["total"] == 0
+    assert loss([teacher_maps, said[1]], with_teacher)["total"] == 0
 
 
 def test_what_is_frozen_stays_and_the_rest_learns(tmp_path) -> None:

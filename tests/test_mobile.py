@@ -1,4 +1,4 @@
-"""Exports for phones. `make test-exports` installs the converters and runtimes and runs this."""
+"""Exports for phones. `make test-exports` installs the converters and backends and runs this."""
 
 import importlib.util
 import json

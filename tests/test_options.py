@@ -29,7 +29,8 @@ NUMERIC = options()
 
 def test_all_verbs_have_numeric_options_that_are_known_here() -> None:
     assert {name.split()[0] for name in NUMERIC} == {
-        "run", "batch", "eval", "bench", "models", "serve", "train", "check-data", "export", "doctor",
+        "run", "batch", "eval", "bench", "models", "serve", "train", "check-data", "export",
+        "doctor",
     }  # fmt: skip
     assert len(NUMERIC) > 35
 

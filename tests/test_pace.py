@@ -20,17 +20,17 @@ class Slow(Estimator):
         self.name, self.milliseconds, self.height, self.made_by = name, [look, read], 8, None
         self.frames = 0
 
-    def look(self, image):
+    def infer(self, image):
         time.sleep(self.milliseconds[0] / 1000)
         return None, None
 
-    def read(self, said, view, image):
+    def decode(self, said, view, image):
         time.sleep(self.milliseconds[1] / 1000)
         self.frames += 1
         return []
 
     def __call__(self, image):
-        return self.read(*self.look(image), image)
+        return self.decode(*self.infer(image), image)
 
 
 def run(paced: Paced, count: int) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import drawn, standing
-from limbwise.backends.base import Runtime
-from limbwise.description import ANCESTOR
+from limbwise.backends.base import Backend
+from limbwise.description import ORIGINAL
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
 from limbwise.pipeline import Stats, flow, in_thread
@@ -35,7 +35,7 @@ def where_it_is_bright() -> Estimator:
         fields = drawn(people, (images.shape[1] // 8, images.shape[2] // 8))
         return fields.heatmaps[None], fields.limbs.reshape(1, 38, *fields.limbs.shape[2:])
 
-    return Estimator(Runtime(ANCESTOR, "bright", run), height=SIZE[0])
+    return Estimator(Backend(ORIGINAL, "bright", run), height=SIZE[0])
 
 
 def test_every_frame_of_a_file_comes_in_order_with_its_own_poses() -> None:
@@ -101,7 +101,7 @@ def test_a_failing_network_fails_the_run() -> None:
         raise RuntimeError("no memory")
 
     with pytest.raises(RuntimeError, match="no memory"):
-        list(flow(reader(3), Estimator(Runtime(ANCESTOR, "broken", broken))))
+        list(flow(reader(3), Estimator(Backend(ORIGINAL, "broken", broken))))
 
 
 def test_leaving_early_closes_the_source_and_ends_the_threads() -> None:

@@ -24,7 +24,7 @@ from limbwise.export.int8 import (
     layer_errors,
     quantise,
 )
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.models.catalogue import CATALOGUE, SAMPLE
 from limbwise.networks.checkpoint import save
 from limbwise.networks.lightweight_openpose import LightweightOpenPose
@@ -58,7 +58,7 @@ def test_int8_says_what_float_says(ending, checkpoint, photos, tmp_path) -> None
     assert quantised.description.height == 128
     if ending == "xml":
         assert openvino.load(out, precision="int8").label.startswith("openvino int8, ")
-    picture = fit(read_picture(SAMPLE), 128)[0][None]
+    picture = letterbox(read_picture(SAMPLE), 128)[0][None]
     said, truth = (each(picture)[0].heatmaps for each in (quantised, plain))
     assert np.abs(said - truth).max() > 0  # it is another network
     assert np.linalg.norm(said - truth) < 0.2 * np.linalg.norm(truth)
@@ -143,7 +143,7 @@ def test_rounding_hurts_most_where_one_channel_is_far_larger(checkpoint, tmp_pat
     assert _lost(loud) > 0.5
     path = tmp_path / "a.onnx"
     path.write_bytes(to_onnx(checkpoint))
-    errors = layer_errors(path, fit(read_picture(SAMPLE), 128)[0][None])
+    errors = layer_errors(path, letterbox(read_picture(SAMPLE), 128)[0][None])
     convolutions = [m for m in LightweightOpenPose().modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(errors) == len(convolutions)
     assert all(0 <= error <= 1 for error in errors.values())

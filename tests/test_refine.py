@@ -1,4 +1,4 @@
-"""The second look, with a network that sees three lights: the laws of crops and of who is kept."""
+"""The second stage, with a network that sees three lights: the laws of crops and of who is kept."""
 
 from dataclasses import replace
 
@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import drawn, standing
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.cli.app import exit_code
-from limbwise.description import ANCESTOR, Description
+from limbwise.description import ORIGINAL, Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator, load
-from limbwise.geometry import View, cut
+from limbwise.geometry import View, warp_crop
 from limbwise.models.catalogue import CATALOGUE, SAMPLE
 from limbwise.networks.checkpoint import build, save
-from limbwise.peaks import tops
+from limbwise.peaks import argmax
 from limbwise.pipeline import flow
 from limbwise.pose import Pose
 from limbwise.refine import crop_view, distinct, expected_oks, refine
@@ -28,7 +28,7 @@ LIGHTS = Skeleton(("blue", "green", "red"), (), (0.1, 0.1, 0.1))
 SIZE = 128, 96
 
 
-def seeing_lights(calls: list[tuple[int, ...]] | None = None) -> Runtime:
+def seeing_lights(calls: list[tuple[int, ...]] | None = None) -> Backend:
     """Its heatmaps are the crop's three colours, each cell the mean of 4 x 4 pixels."""
 
     def run(crops: np.ndarray, found: np.ndarray) -> tuple[np.ndarray]:
@@ -38,7 +38,7 @@ def seeing_lights(calls: list[tuple[int, ...]] | None = None) -> Runtime:
         cells = crops.reshape(n, h // 4, 4, w // 4, 4, 3).mean(axis=(2, 4)) / 255
         return (np.ascontiguousarray(cells.transpose(0, 3, 1, 2), np.float32),)
 
-    return Runtime(Description("lights", LIGHTS, 4, 8, SIZE[0], crop=SIZE), "lights", run)
+    return Backend(Description("lights", LIGHTS, 4, 8, SIZE[0], crop=SIZE), "lights", run)
 
 
 def lit(size: tuple[int, int], lights: np.ndarray, radius: float) -> np.ndarray:
@@ -64,7 +64,7 @@ places = st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9))
     top=st.floats(60, 200),
 )
 def test_a_keypoint_goes_where_the_light_is(lights, off, scale, left, top) -> None:
-    """However large the person is, wherever in the picture, and a little beside the first look."""
+    """However large the person is, wherever in the picture, and a little beside the first stage."""
     truth = np.array(lights) * 60 * scale + [left, top]
     first = pose(truth + (np.array(off) - 0.5) * 12 * scale)
     box = np.array(first.box)
@@ -72,7 +72,7 @@ def test_a_keypoint_goes_where_the_light_is(lights, off, scale, left, top) -> No
     if extent < 0.1:
         return  # three lights in one place
     image = lit((480, 480), truth, max(4 * extent, 1.5))
-    inside = crop_view(first, SIZE).there(truth)
+    inside = crop_view(first, SIZE).forward(truth)
     away = np.minimum(inside, np.array(SIZE[::-1]) - 1 - inside).min(axis=1)  # from the crop's edge
     if away.max() <= 8:
         return  # nothing to be seen whole
@@ -88,7 +88,7 @@ def test_a_crop_holds_who_was_found_and_more_where_less_was(one, two, three, los
     xy = np.array([one, two, three]) * 300 + 0.001 * np.arange(6).reshape(3, 2)
     whole, part = pose(xy), pose(np.where(np.arange(3)[:, None] == lost, np.nan, xy))
     for each in (whole, part):
-        there = crop_view(each, SIZE).there(each.xy[each.found])
+        there = crop_view(each, SIZE).forward(each.xy[each.found])
         assert (there >= 0).all()
         assert (there <= np.array(SIZE[::-1]) - 1).all()
         middle = (there.min(axis=0) + there.max(axis=0)) / 2
@@ -121,7 +121,7 @@ def test_one_person_found_twice_is_kept_once_and_two_are_two() -> None:
     image = lit((200, 500), truth, 3) + lit((200, 500), truth + [300, 0], 3)
     found = refine(image, [near, far, pose(truth + [300, 0])], seeing_lights())
     assert [round(each.xy[0, 0]) for each in found] == [340, 40]
-    assert [each.score for each in found] == [1.0, 0.9]  # the first look's
+    assert [each.score for each in found] == [1.0, 0.9]  # the first stage's
 
 
 def test_the_better_of_two_alike_is_kept_in_any_order() -> None:
@@ -180,7 +180,7 @@ def test_the_network_is_told_what_was_found_in_pixels_of_its_crop() -> None:
     xy = np.array([[40.0, 40], [np.nan, np.nan], [60, 110]])
     runtime = replace(seeing_lights(), run=run)
     refine(np.zeros((200, 200, 3), np.uint8), [pose(xy)], runtime)
-    there = crop_view(pose(xy), SIZE).there(np.float32(xy))
+    there = crop_view(pose(xy), SIZE).forward(np.float32(xy))
     assert told[0][0, [0, 2]] == pytest.approx(np.column_stack([there, [1, 1, 1]])[[0, 2]])
     assert told[0][0, 1].tolist() == [0, 0, 0]
     refine(np.zeros((200, 200, 3), np.uint8), [pose(xy)], runtime, tell=False)
@@ -192,16 +192,16 @@ def test_a_cut_shows_what_its_view_says(scale: float) -> None:
     rng = np.random.default_rng(0)
     image = np.repeat(np.repeat(rng.integers(0, 256, (30, 40, 3), np.uint8), 20, 0), 20, 1)
     view = View(np.array([[scale, 0, -37 * scale], [0, scale, -11 * scale]]))
-    shown = cut(image, view, (64, 48))
+    shown = warp_crop(image, view, (64, 48))
     y, x = np.mgrid[4:60:7, 4:44:5]
-    at = view.back(np.stack([x, y], axis=2).reshape(-1, 2))
+    at = view.inverse(np.stack([x, y], axis=2).reshape(-1, 2))
     for (column, row), place in zip(np.stack([x, y], axis=2).reshape(-1, 2), at, strict=True):
         far = np.abs((place + 0.5) % 20 - 10).max() > 10 - 2 / min(scale, 1)
         if not far:  # from the edges of the squares
             assert shown[row, column] == pytest.approx(
                 image[tuple(np.rint(place[::-1]).astype(int))], abs=3
             )
-    assert (cut(image, View.scaling(0.01, 0.01), (64, 48))[20:, 20:] == 128).all()
+    assert (warp_crop(image, View.scaling(0.01, 0.01), (64, 48))[20:, 20:] == 128).all()
 
 
 def test_the_estimator_looks_twice_and_so_does_a_film() -> None:
@@ -214,12 +214,12 @@ def test_the_estimator_looks_twice_and_so_does_a_film() -> None:
 
     def second(crops: np.ndarray, found: np.ndarray) -> tuple[np.ndarray]:
         y, x = np.mgrid[:32, :24] * 4 + 1.5
-        there = crop_view(once, SIZE).there(nudged.xy)
+        there = crop_view(once, SIZE).forward(nudged.xy)
         away = [(x - a) ** 2 + (y - b) ** 2 for a, b in there]
         return (np.exp(-np.stack(away)[None] / 32).astype(np.float32),)
 
-    eyes = Runtime(ANCESTOR, "first", first)
-    person = Runtime(
+    eyes = Backend(ORIGINAL, "first", first)
+    person = Backend(
         Description("second", replace(BODY, limbs=()), 4, 8, 128, crop=SIZE), "2", second
     )
     image = np.zeros((368, 496, 3), np.uint8)
@@ -235,7 +235,7 @@ def test_the_estimator_looks_twice_and_so_does_a_film() -> None:
 
 def test_networks_that_do_not_fit_together_are_refused(tmp_path) -> None:
     image = np.zeros((64, 64, 3), np.uint8)
-    eyes = Runtime(ANCESTOR, "first", lambda images: (image, image))
+    eyes = Backend(ORIGINAL, "first", lambda images: (image, image))
     for first, second, text in (
         (eyes, seeing_lights(), "lights and lightweight-openpose know other keypoints"),
         (eyes, eyes, "looks at whole pictures"),
@@ -285,7 +285,7 @@ def test_the_middle_of_many_guesses_beats_the_likeliest_where_oks_is_wide() -> N
     """Three guesses of 0.3 side by side, one of 0.4 alone."""
     heat = sum(0.3 * light_at((10, y)) for y in (8, 11, 14)) + 0.4 * light_at((22, 30))
     for sigma, place in ((1.0, (22, 30)), (4.0, (10, 11))):
-        cells, _ = tops(expected_oks(heat, np.array([[sigma]]), 1.0))
+        cells, _ = argmax(expected_oks(heat, np.array([[sigma]]), 1.0))
         assert np.allclose(cells[0, 0], place, atol=0.3)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.cli.app import exit_code
 from limbwise.cli.train import _goes_on
 from limbwise.data.coco import read
@@ -23,7 +23,7 @@ from limbwise.networks.checkpoint import build, load, save
 from limbwise.networks.limbwise import _package_file
 from limbwise.skeleton import BODY, Skeleton
 from limbwise.train.batches.loader import feed
-from limbwise.train.board import wanted_and_said
+from limbwise.train.board import target_and_prediction
 from limbwise.train.config import Augment, TrainConfig
 from limbwise.train.run import TRAINED, Data, begin, train
 
@@ -176,16 +176,18 @@ def test_a_teacher_looks_at_the_crops_and_speaks_in_the_students_order(tmp_path)
         return np.broadcast_to(maps, (len(images), 4, 8, 8)), np.zeros((len(images), 10, 8, 8))
 
     other_order = Skeleton(KITES.keypoints[::-1], KITES.limbs, KITES.sigmas)
-    teacher = Runtime(Description("limbwise", other_order), "teacher", said)
+    teacher = Backend(Description("limbwise", other_order), "teacher", said)
     give = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher)
     (pictures,), targets = give(0, 4, (0, 1))
     bright = pictures.float().mean(dim=(1, 2, 3))
     for number in range(4):
-        assert torch.allclose(targets.taught[:, number, 0, 0], (3 - number) * bright, rtol=1e-4)
+        assert torch.allclose(
+            targets.teacher_maps[:, number, 0, 0], (3 - number) * bright, rtol=1e-4
+        )
     for stranger in (Description("x", KITES, stride=4), Description("x", BODY)):
         with pytest.raises(BadInput, match="teacher"):
             feed(read(labels, labels.parent), made, 64, torch.device("cpu"),
-                 teacher=Runtime(stranger, "", said))  # fmt: skip
+                 teacher=Backend(stranger, "", said))  # fmt: skip
 
 
 def test_batches_are_the_same_whether_begun_ahead_or_asked_for_at_random(tmp_path) -> None:
@@ -212,7 +214,7 @@ def test_batches_are_made_beside_the_network_without_taking_its_threads(tmp_path
         seen.append((threading.current_thread(), torch.get_num_threads()))
         return np.zeros((len(images), 4, 8, 8), np.float32), np.zeros((len(images), 10, 8, 8))
 
-    teacher = Runtime(Description("limbwise", KITES), "teacher", said)
+    teacher = Backend(Description("limbwise", KITES), "teacher", said)
     before = torch.get_num_threads()
     give = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher)
     for number in range(3):
@@ -245,7 +247,7 @@ def test_what_is_wanted_is_shown_beside_what_is_said(tmp_path) -> None:
     made = build("limbwise", KITES, 64, width=0.25)
     sample = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), settings=CALM)
     (pictures,), targets = sample(0, 4, (0, 1))
-    shown = wanted_and_said(made, sample)
+    shown = target_and_prediction(made, sample)
     assert [picture.shape for picture in shown] == [(128, 192, 3)] * 4
     wanted = shown[0][:64, 64:128].astype(int).sum(axis=2)
     row, column = divmod(int(targets.heatmaps[0].amax(dim=0).argmax()), 8)

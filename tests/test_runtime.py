@@ -9,13 +9,13 @@ import pytest
 
 from conftest import REFERENCE, needs_reference
 from limbwise.backends import onnxruntime, openvino, pytorch
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import load, load_pair, stages
-from limbwise.export.onnx import export, export_like_the_seed
+from limbwise.export.onnx import export, export_like_the_original
 from limbwise.export.openvino import to_openvino
-from limbwise.geometry import fit
+from limbwise.geometry import letterbox
 from limbwise.models.catalogue import CATALOGUE
 from limbwise.networks.picture_model import to_onnx
 from limbwise.skeleton import BODY
@@ -25,7 +25,7 @@ BACKENDS = {"openvino": openvino, "onnx": onnxruntime, "torch": pytorch}
 
 @pytest.fixture(scope="module")
 def inputs(picture) -> np.ndarray:
-    return fit(picture, 128)[0][None]
+    return letterbox(picture, 128)[0][None]
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def files(checkpoint, tmp_path_factory) -> dict[str, Path]:
     files = {name: folder / name for name in ("own.onnx", "own.xml", "seed.onnx", "seed.xml")}
     export(checkpoint, files["own.onnx"])
     export(checkpoint, files["own.xml"])
-    export_like_the_seed(checkpoint, files["seed.onnx"])
+    export_like_the_original(checkpoint, files["seed.onnx"])
     to_openvino(files["seed.onnx"], files["seed.xml"])
     return files | {"checkpoint": checkpoint}
 
 
-def largest_difference(one: Runtime, other: Runtime, inputs: np.ndarray) -> float:
+def largest_difference(one: Backend, other: Backend, inputs: np.ndarray) -> float:
     return max(
         float(np.abs(a - b).max())
         for x, y in zip(one(inputs), other(inputs), strict=True)
@@ -61,7 +61,7 @@ def test_every_file_says_in_every_runtime_what_pytorch_says(name, how, files, in
 
 @needs_reference
 def test_open_model_zoos_files_give_the_fields_of_their_kind(picture) -> None:
-    inputs = fit(picture, 368)[0][None]
+    inputs = letterbox(picture, 368)[0][None]
     path = REFERENCE / "human-pose-estimation-0001.onnx"
     plain = openvino.load(path, precision="f32")
     assert largest_difference(plain, onnxruntime.load(path), inputs) < 1e-3

@@ -1,4 +1,4 @@
-"""The seed's training, end to end: prepare, three steps, validate."""
+"""The original's training, end to end: prepare, three steps, validate."""
 
 import json
 import runpy

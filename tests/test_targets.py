@@ -32,7 +32,7 @@ def test_a_heatmap_is_the_gaussian_at_every_cells_centre(x, y, stride, sigma):
 @given(*[st.floats(5, 110)] * 4)
 def test_a_limb_field_is_the_unit_vector_near_the_limb_and_zero_elsewhere(ax, ay, bx, by):
     xy = points(((ax, ay), (bx, by)))
-    field = targets.limb_fields(xy, seen(xy), (15, 15), LINE)[0, 0].numpy()
+    field = targets.part_affinity_fields(xy, seen(xy), (15, 15), LINE)[0, 0].numpy()
     a, b = np.array([ax, ay]), np.array([bx, by])
     way = b - a
     length = max(np.hypot(*way), 1e-3)
@@ -48,11 +48,11 @@ def test_a_limb_field_is_the_unit_vector_near_the_limb_and_zero_elsewhere(ax, ay
 
 def test_people_who_overlap_are_averaged_and_the_unseen_are_not_drawn() -> None:
     xy = points(((10, 60), (110, 60)), ((60, 10), (60, 110)))
-    both = targets.limb_fields(xy, seen(xy), (15, 15), LINE)[0, 0]
+    both = targets.part_affinity_fields(xy, seen(xy), (15, 15), LINE)[0, 0]
     assert torch.allclose(both[:, 7, 7], torch.tensor([0.5, 0.5]))
     hidden = seen(xy)
     hidden[:, 1, 0] = False
-    one = targets.limb_fields(xy, hidden, (15, 15), LINE)[0, 0]
+    one = targets.part_affinity_fields(xy, hidden, (15, 15), LINE)[0, 0]
     assert torch.allclose(one[:, 7, 7], torch.tensor([1.0, 0.0]))
     assert targets.heatmaps(xy, hidden, (15, 15))[0, 0, 1, 7] < 1e-3
 
@@ -61,7 +61,7 @@ def test_a_batch_is_drawn_as_its_pictures_are() -> None:
     people = [standing(150, 100, 50), standing(90, 200, 60)]
     xy = torch.from_numpy(np.stack([person.xy for person in people]))[:, None]
     maps = targets.heatmaps(xy, seen(xy), (30, 40))
-    limbs = targets.limb_fields(xy, seen(xy), (30, 40), BODY)
+    limbs = targets.part_affinity_fields(xy, seen(xy), (30, 40), BODY)
     for number, person in enumerate(people):
         alone = drawn([person], (30, 40))
         assert np.array_equal(maps[number].numpy(), alone.heatmaps)
@@ -105,7 +105,7 @@ def test_every_picture_keypoint_and_limb_has_a_map_of_its_own() -> None:
     maps = targets.heatmaps(xy, seen(xy), (11, 13))
     shown = torch.ones(2, 1, 2, dtype=torch.bool)
     bands = targets.limb_heatmaps(xy, shown, (11, 13), sign)
-    fields = targets.limb_fields(xy, seen(xy), (11, 13), sign)
+    fields = targets.part_affinity_fields(xy, seen(xy), (11, 13), sign)
     assert maps.shape == (2, 3, 11, 13)
     assert bands.shape == (2, 2, 11, 13)
     assert fields.shape == (2, 2, 2, 11, 13)
@@ -121,6 +121,6 @@ def test_every_picture_keypoint_and_limb_has_a_map_of_its_own() -> None:
             assert bands[n, limb, row, column] > 0.8
     nobody = torch.zeros(2, 0, 3, 2), torch.zeros(2, 0, 3, dtype=torch.bool)
     assert not targets.heatmaps(*nobody, (11, 13)).any()
-    assert not targets.limb_fields(*nobody, (11, 13), sign).any()
+    assert not targets.part_affinity_fields(*nobody, (11, 13), sign).any()
     dots = Skeleton(tuple("abc"), (), (0.1,) * 3)
-    assert targets.limb_fields(xy, seen(xy), (11, 13), dots).shape == (2, 0, 2, 11, 13)
+    assert targets.part_affinity_fields(xy, seen(xy), (11, 13), dots).shape == (2, 0, 2, 11, 13)

@@ -21,7 +21,7 @@ from .decode import decode
 from .errors import BadInput
 from .estimator import Estimator, load, load_pair
 from .geometry import Image
-from .network_output import Fields
+from .network_output import NetworkOutput
 from .outputs.draw import draw
 from .refine import poses_in_boxes, refine
 
@@ -101,10 +101,10 @@ def table(
     report: Callable[[BadInput], None],
 ) -> list[Row]:
     """Every runtime and precision that takes the model, by threads, input height and batch; the
-    runtimes of one setting in turns."""
+    backends of one setting in turns."""
     rows: list[Row] = []
     for count in threads:
-        loaded = all_runtimes(model, count, report)
+        loaded = all_backends(model, count, report)
         for height, batch in product(heights, batches):
             sized = [Estimator(each.runtime, person=each.person, height=height) for each in loaded]
             rows += _rows(sized, image, count or os.cpu_count() or 1, batch, rounds)
@@ -132,15 +132,15 @@ def _shared(timing: Timing, batch: int) -> Timing:
 
 
 def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Callable[[], object]]:
-    """fit, network, decode, with two looks refine, draw, whole: jobs for one picture of a film."""
+    """fit, network, decode, with two stages refine, draw, whole: jobs for one picture of a film."""
     runtime, description = estimate.runtime, estimate.runtime.description
-    fitted, view = estimate.fit(image)
+    fitted, view = estimate.letterbox(image)
     inputs = fitted[None]
     several = np.repeat(inputs, batch, axis=0)
     fields, poses = runtime(inputs)[0], estimate(image)
     person = estimate.person
     jobs: dict[str, Callable[[], object]] = {
-        "fit": lambda: estimate.fit(image),
+        "fit": lambda: estimate.letterbox(image),
         "network": lambda: runtime(several),
     }
     if fields.boxes is not None and person is not None:
@@ -150,7 +150,7 @@ def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Calla
     else:
         read = partial(decode, fields, description.skeleton, description.decode_options)
         jobs["decode"] = read
-        found = [pose.moved(view.back) for pose in read()]
+        found = [pose.moved(view.inverse) for pose in read()]
         if person is not None:
             jobs["refine"] = lambda: refine(image, found, person)
     jobs["draw"] = lambda: draw(image, poses, ids=True)
@@ -244,11 +244,13 @@ def crowds(
     description = estimate.runtime.description
     if not description.skeleton.keypoints:
         return {}  # boxes are not grouped
-    fields = estimate.look(image)[0]
+    fields = estimate.infer(image)[0]
     jobs: dict[str, Callable[[], object]] = {}
     people = {}
     for count in copies:
-        crowd = Fields(np.tile(fields.heatmaps, count), np.tile(fields.limbs, count), fields.stride)
+        crowd = NetworkOutput(
+            np.tile(fields.heatmaps, count), np.tile(fields.limbs, count), fields.stride
+        )
         job = partial(decode, crowd, description.skeleton, description.decode_options)
         people[str(count)], jobs[str(count)] = len(job()), job
     if not any(people.values()):
@@ -256,7 +258,7 @@ def crowds(
     return {people[name]: timing for name, timing in interleaved(jobs, rounds).items()}
 
 
-def all_runtimes(
+def all_backends(
     model: Path | None, threads: int | None, report: Callable[[BadInput], None]
 ) -> list[Estimator]:
     """The model in every runtime and precision that can take it; `report` hears of the others."""

@@ -39,7 +39,7 @@ def find_boxes(
 def in_image(boxes: Floats, view: View, image: Image) -> Floats:
     """Boxes (B, 5) of an input in the pixels of the image, and within it."""
     edges = np.array(image.shape[1::-1], np.float32) - 0.5
-    sides = view.back(boxes[:, :4].reshape(-1, 2, 2)).clip(-0.5, edges)
+    sides = view.inverse(boxes[:, :4].reshape(-1, 2, 2)).clip(-0.5, edges)
     return np.concatenate([sides.reshape(-1, 4), boxes[:, 4:]], axis=1)
 
 

@@ -1,10 +1,10 @@
 """What the network drew, read back as people.
 
-Peaks of each heatmap are keypoints; a limb field says which two keypoints of neighbouring kinds
-belong together; the surest pairs are joined first, and every join makes, grows or merges a person
-(greedy bottom-up parsing, Cao et al. 2017, arXiv 1611.08050). Nothing is upsampled: the position
-between cells comes from a parabola through the logarithms of the heatmap, since the logarithm of
-the Gaussian that was drawn is one.
+Peaks of each heatmap are keypoints; a part affinity field says which two keypoints of neighbouring
+kinds belong together; the surest pairs are joined first, and every join makes, grows or merges a
+person (greedy bottom-up parsing, Cao et al. 2017, arXiv 1611.08050). Nothing is upsampled: the
+position between cells comes from a parabola through the logarithms of the heatmap, since the
+logarithm of the Gaussian that was drawn is one.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .network_output import Fields
+from .network_output import NetworkOutput
 from .peaks import Floats, Ints, Peaks, find_peaks
 from .pose import Pose
 from .skeleton import Skeleton
@@ -45,7 +45,7 @@ class DecodeOptions:
 
 
 def decode(
-    fields: Fields,
+    fields: NetworkOutput,
     skeleton: Skeleton,
     options: DecodeOptions = DecodeOptions(),
 ) -> list[Pose]:
@@ -55,13 +55,13 @@ def decode(
     """
     found = find_peaks(fields.heatmaps, min(options.weak, options.threshold))
     limbs = score_limbs(fields.limbs, found, skeleton, options)
-    return _poses(join(limbs, found), found, fields, skeleton, options.size_weight)
+    return _poses(group(limbs, found), found, fields, skeleton, options.size_weight)
 
 
 @dataclass(frozen=True, eq=False)
 class Limbs:
-    """C pairs of peaks that a limb field joins, the surest first: the peaks `start` and `end`
-    (C,), `score` (C,) 0 to 1, and whether the pair may begin a person, `strong` (C,)."""
+    """C pairs of peaks that a part affinity field joins, the surest first: the peaks `start` and
+    `end` (C,), `score` (C,) 0 to 1, and whether the pair may begin a person, `strong` (C,)."""
 
     start: Ints
     end: Ints
@@ -162,7 +162,7 @@ def _bilinear(limbs: Floats, limb: Ints, x: Floats, y: Floats) -> tuple[Floats, 
     return read(cell), read(cell + rows * columns)
 
 
-def join(limbs: Limbs, peaks: Peaks) -> list[_Person]:
+def group(limbs: Limbs, peaks: Peaks) -> list[_Person]:
     """People from pairs, the surest pair first; a person has at most one peak of each kind."""
     owner: list[_Person | None] = [None] * len(peaks.kind)
     bits = [1 << kind for kind in peaks.kind.tolist()]
@@ -207,7 +207,11 @@ def _merge(one: _Person, other: _Person, owner: list[_Person | None]) -> bool:
 
 
 def _poses(
-    people: list[_Person], peaks: Peaks, fields: Fields, skeleton: Skeleton, size_weight: float
+    people: list[_Person],
+    peaks: Peaks,
+    fields: NetworkOutput,
+    skeleton: Skeleton,
+    size_weight: float,
 ) -> list[Pose]:
     """Limb scores summed over the root of their number: many good limbs beat few. Large people are
     found more exactly than small ones, and rank higher (measured, docs/log.md)."""

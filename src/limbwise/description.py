@@ -102,7 +102,7 @@ def _check(data: dict[str, Any]) -> None:
             number(value, 0, 100, shown(name))
 
 
-ANCESTOR = Description("lightweight-openpose", BODY)
+ORIGINAL = Description("lightweight-openpose", BODY)
 
 # How foreign models call their outputs.
 _HEATMAP_NAMES: tuple[str, ...] = ("heatmaps", "_L2")
@@ -123,9 +123,10 @@ def choose_outputs(
     path: Path, names: list[str], counts: list[int], description: Description | None
 ) -> tuple[int, ...]:
     """Where the outputs of a description are, of several stages the last; of a foreign file
-    heatmaps and limb fields. `counts` are sizes of the second dimension, 0 where it is not fixed.
+    heatmaps and part affinity fields. `counts` are sizes of the second dimension, 0 where it is
+    not fixed.
     """
-    known = description or ANCESTOR
+    known = description or ORIGINAL
     channels = {
         "heatmaps": len(known.skeleton.keypoints) + (description is None),
         "limbs": 2 * len(known.skeleton.limbs),

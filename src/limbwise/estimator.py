@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .backends.base import Runtime
+from .backends.base import Backend
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
 from .decode import DecodeOptions, decode
 from .errors import BadInput, named_options
-from .geometry import Image, View, fit
+from .geometry import Image, View, letterbox
 from .loading import load_pair, stages
 from .models.catalogue import SAMPLE
-from .network_output import Fields
+from .network_output import NetworkOutput
 from .pose import Pose
 from .poses import Poses, found_in
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
@@ -45,9 +45,9 @@ class Estimator:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: Backend,
         *,
-        person: Runtime | None = None,
+        person: Backend | None = None,
         height: int | None = None,
         min_score: float = MIN_SCORE,
         max_people: int | None = None,
@@ -128,34 +128,34 @@ class Estimator:
 
     def _poses(self, images: Sequence[Image]) -> list[list[Pose]]:
         if self._augmented:
-            return [self.read(*self.look(image), image) for image in images]
-        fitted = [self.fit(image) for image in images]
+            return [self.decode(*self.infer(image), image) for image in images]
+        fitted = [self.letterbox(image) for image in images]
         inputs, views = [picture for picture, _ in fitted], [view for _, view in fitted]
         if len({picture.shape for picture in inputs}) == 1:
             fields = self.runtime(np.stack(inputs))
         else:
             fields = [self.runtime(picture[None])[0] for picture in inputs]
-        return list(map(self.read, fields, views, images))
+        return list(map(self.decode, fields, views, images))
 
     @property
     def _augmented(self) -> bool:
         """Whether the first stage sees an image more than once."""
         return not self.runtime.description.boxes and (self.flip or self.scales != (1.0,))
 
-    def fit(self, image: Image) -> tuple[Image, View]:
+    def letterbox(self, image: Image) -> tuple[Image, View]:
         """The network's input for an image, and where that is in it."""
         its = self.runtime.description
-        return fit(image, self.height, its.multiple, to=its.fit)
+        return letterbox(image, self.height, its.multiple, to=its.fit)
 
-    def look(self, image: Image) -> tuple[Fields, View]:
+    def infer(self, image: Image) -> tuple[NetworkOutput, View]:
         """The first half of the way: what the network says of an image, and where that is in it."""
         _check(image)
         if self._augmented:
             return averaged(self.runtime, image, self.height, self.flip, self.scales)
-        picture, view = self.fit(image)
+        picture, view = self.letterbox(image)
         return self.runtime(picture[None])[0], view
 
-    def read(self, said: Fields, view: View, image: Image) -> list[Pose]:
+    def decode(self, said: NetworkOutput, view: View, image: Image) -> list[Pose]:
         """The second half: the poses in it, best first, in the image's pixels."""
         model = self.runtime.description
         if said.boxes is not None and self.person is not None and not self.person.description.prior:
@@ -163,7 +163,7 @@ class Estimator:
             found = poses_in_boxes(image, boxes[: self.max_people], self.person, flip=self.flip)
             return [pose for pose in found if pose.score >= self.min_score]
         people = decode(said, model.skeleton, self.decoding)
-        found = [pose.moved(view.back) for pose in people if pose.score >= self.min_score]
+        found = [pose.moved(view.inverse) for pose in people if pose.score >= self.min_score]
         if self.person is not None:
             found = refine(image, found, self.person)
         return found[: self.max_people]
@@ -174,7 +174,7 @@ class Estimator:
         other.height = height
         return other
 
-    def boxes(self, said: Fields, view: View, image: Image) -> Boxes:
+    def boxes(self, said: NetworkOutput, view: View, image: Image) -> Boxes:
         """People's boxes (P, 5) in the image, within it, best first; of a model that finds some."""
         assert said.boxes is not None
         found = find_boxes(said.boxes, min_score=self.min_box, max_boxes=MAX_PEOPLE)

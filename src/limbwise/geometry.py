@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 
 GREY = (128, 128, 128)  # where there is no picture
-FITS = ("height", "side")  # what of an input is as long as was asked for (`fit`)
+FITS = ("height", "side")  # what of an input is as long as was asked for (`letterbox`)
 
 # Where COCO has the centre of the first pixel; measured, +0.4 AP (docs/log.md, 2026-11-22).
 COCO_CORNER = 0.5
@@ -31,19 +31,19 @@ class View:
         """The view of an image resized by the factors x and y."""
         return cls(np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5]]))
 
-    def there(self, xy: NDArray[np.floating]) -> Points:
+    def forward(self, xy: NDArray[np.floating]) -> Points:
         """(..., 2) image pixels to input pixels."""
         moved: Points = (xy @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
         return moved
 
-    def back(self, xy: NDArray[np.floating]) -> Points:
+    def inverse(self, xy: NDArray[np.floating]) -> Points:
         """(..., 2) input pixels to image pixels."""
         inverse = np.linalg.inv(self.matrix[:, :2])
         moved: Points = ((xy - self.matrix[:, 2]) @ inverse.T).astype(np.float32)
         return moved
 
 
-def fit(
+def letterbox(
     image: Image, height: int, multiple: int = 8, widest: float = 4.0, to: str = "height"
 ) -> tuple[Image, View]:
     """image (H, W, 3) to an input of `height` rows, padded right and below to whole multiples.
@@ -63,7 +63,7 @@ def fit(
     return padded.astype(np.uint8, copy=False), View.scaling(size[0] / columns, size[1] / rows)
 
 
-def cut(image: Image, view: View, size: tuple[int, int]) -> Image:
+def warp_crop(image: Image, view: View, size: tuple[int, int]) -> Image:
     """What a view shows of an image in `size` (height, width); grey where there is no picture."""
     image, matrix = _seen(image, view, size)
     while np.hypot(*matrix[:, 0]) < 0.5 and min(image.shape[:2]) > 1:
@@ -83,7 +83,7 @@ def _seen(image: Image, view: View, size: tuple[int, int]) -> tuple[Image, NDArr
     margin = 4  # pixels of the view, so that edges within the image are not seen
     corners = np.array([(x, y) for x in (0, size[1]) for y in (0, size[0])], np.float64)
     corners += margin * np.sign(corners - 0.5)
-    places = view.back(corners)
+    places = view.inverse(corners)
     rows, columns = image.shape[:2]
     left, top = np.floor(places.min(axis=0)).clip(0, (columns - 1, rows - 1)).astype(int)
     right, below = (

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .backends import mobile, onnxruntime, openvino, pytorch
-from .backends.base import Runtime, is_checkpoint
+from .backends.base import Backend, is_checkpoint
 from .backends.precision import Way, fastest, ways
 from .errors import BadInput
 from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, Network, named
@@ -18,15 +18,15 @@ def load_pair(
     threads: int | None = None,
     device: str = "cpu",
     pinning: bool = False,
-) -> tuple[Runtime, Runtime | None]:
-    """The runtimes of the first and of the second stage; arguments and errors as for `load`.
+) -> tuple[Backend, Backend | None]:
+    """The backends of the first and of the second stage; arguments and errors as for `load`.
 
     `pinning` keeps OpenVINO's threads on their cores.
     """
     if runtime not in ("openvino", "onnx", "torch"):
         raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
 
-    def started(stage: Network | Path) -> Runtime:
+    def started(stage: Network | Path) -> Backend:
         if isinstance(stage, Path) and stage.suffix in mobile.ENDINGS:
             return mobile.load(stage, threads)
         if runtime == "openvino":

@@ -1,4 +1,5 @@
-"""What a network says about an input: K keypoint heatmaps and L limb fields, or boxes of people.
+"""What a network says about an input: K keypoint heatmaps and L part affinity fields, or boxes of
+people.
 
 Cell m of a map of stride s lies at input pixel m * s + (s - 1) / 2, the middle of the pixels it
 covers, or at m * s + `offset` where a published network's weights have it elsewhere.
@@ -13,7 +14,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Fields:
+class NetworkOutput:
     """heatmaps (K, h, w) in 0..1 and limbs (L, 2, h, w): unit vectors (x, y) along each limb.
 
     boxes (A, 5), of a network that finds some: left, top, right, bottom in input pixels and a score

@@ -50,17 +50,17 @@ class Paced:
                 break
         return taken
 
-    def look(self, image: Image) -> tuple[Any, ...]:
+    def infer(self, image: Image) -> tuple[Any, ...]:
         """As the estimator's, and with which one, and how long it took."""
         began, estimate = time.perf_counter(), self.estimate
-        return (*estimate.look(image), estimate, time.perf_counter() - began)
+        return (*estimate.infer(image), estimate, time.perf_counter() - began)
 
-    def read(
+    def decode(
         self, said: Any, view: Any, estimate: Estimator, taken: float, image: Image
     ) -> list[Pose]:
         """As the estimator's; steps down where the rate is not held."""
         began = time.perf_counter()
-        poses = estimate.read(said, view, image)
+        poses = estimate.decode(said, view, image)
         if estimate is self.estimate:
             self._count(max(taken, time.perf_counter() - began))
         return poses

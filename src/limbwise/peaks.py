@@ -50,7 +50,7 @@ def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
     return Peaks(kind, xy.astype(np.float32), np.minimum(flat[cells], 1))
 
 
-def tops(heatmaps: Floats) -> tuple[Floats, Floats]:
+def argmax(heatmaps: Floats) -> tuple[Floats, Floats]:
     """(N, K, h, w), one person each, to the highest place of each: xy (N, K, 2) in cells, and its
     height (N, K)."""
     *several, rows, columns = heatmaps.shape

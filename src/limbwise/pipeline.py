@@ -73,13 +73,13 @@ def flow(
     def dropped() -> None:
         stats.dropped += 1
 
-    look: Callable[..., tuple[Any, ...]] = estimate.look
-    read: Callable[..., list[Pose]] = estimate.read
+    infer: Callable[..., tuple[Any, ...]] = estimate.infer
+    decode: Callable[..., list[Pose]] = estimate.decode
     arrived = in_thread(((monotonic(), frame) for frame in frames), dropped if live else None)
-    looked = in_thread((time, frame, look(frame.image)) for time, frame in arrived)
-    with closing(looked):
-        for time, frame, seen in looked:
-            poses = read(*seen, frame.image)
+    inferred = in_thread((time, frame, infer(frame.image)) for time, frame in arrived)
+    with closing(inferred):
+        for time, frame, seen in inferred:
+            poses = decode(*seen, frame.image)
             stats.add(time)
             yield frame, poses
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import Runtime
+from .backends.base import Backend
 from .description import Description
 from .errors import BadInput
-from .geometry import Image, View, cut
-from .peaks import tops
+from .geometry import Image, View, warp_crop
+from .peaks import argmax
 from .pose import Pose, oks
 from .proportions import without_impossible
 from .skeleton import BODY, COCO, Skeleton
@@ -39,7 +39,7 @@ _OUTSIDE = 0.35  # of the box's longer side: how far beyond it a keypoint may li
 def refine(
     image: Image,
     poses: Sequence[Pose],
-    runtime: Runtime,
+    runtime: Backend,
     *,
     most: int = MAX_PEOPLE,
     least: float | None = None,
@@ -71,15 +71,15 @@ def refine(
     said = runtime(pictures, told if tell else np.zeros_like(told))
     heatmaps = np.stack([fields.heatmaps for fields in said])
     heights = heatmaps.max(axis=(2, 3))
-    spread = np.array([_spread(p.moved(v.there)) for p, v in zip(poses, views, strict=True)])
+    spread = np.array([_spread(p.moved(v.forward)) for p, v in zip(poses, views, strict=True)])
     sigmas = 2 * spread[:, None] * np.asarray(runtime.description.skeleton.sigmas)
     drawn = (runtime.description.sigma or SIGMA) / said[0].stride
-    cells, hopes = tops(expected_oks(heatmaps, sigmas / said[0].stride, drawn))
+    cells, hopes = argmax(expected_oks(heatmaps, sigmas / said[0].stride, drawn))
     seen = []
     for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
         lost = hopes[n] < (0.3 if least is None else least)
         confidence = np.where(lost, 0, heights[n].clip(0, 1)).astype(np.float32)
-        xy = view.back(said[n].pixels(cells[n]))
+        xy = view.inverse(said[n].pixels(cells[n]))
         xy[confidence == 0] = np.nan
         seen.append(replace(pose, xy=xy, confidence=confidence))
     return distinct(seen + others, same)
@@ -88,7 +88,7 @@ def refine(
 def poses_in_boxes(
     image: Image,
     boxes: Floats,
-    runtime: Runtime,
+    runtime: Backend,
     *,
     least: float = 0.1,
     same: float = 0.75,
@@ -115,11 +115,11 @@ def poses_in_boxes(
     if flip:
         turned = runtime(np.ascontiguousarray(pictures[:, :, ::-1]))
         heatmaps = np.float32(0.5) * (heatmaps + mirrored_maps(turned, its.skeleton))
-    cells, heights = tops(heatmaps)
+    cells, heights = argmax(heatmaps)
     confidence = heights.clip(0, 1)
     edges = np.array(image.shape[1::-1], np.float32) - 0.5
     poses = [
-        _pose(its.skeleton, view.back(fields.pixels(xy)), sure, box, least, edges)
+        _pose(its.skeleton, view.inverse(fields.pixels(xy)), sure, box, least, edges)
         for view, fields, xy, sure, box in zip(views, said, cells, confidence, boxes, strict=True)
     ]
     areas = _BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -171,7 +171,7 @@ def box_of(pose: Pose) -> tuple[float, float, float, float, float]:
 def box_crops(image: Image, boxes: Floats, size: tuple[int, int]) -> tuple[Image, list[View]]:
     """Crops (P, height, width, 3) of `size` round boxes (P, 4 or 5), and where each is."""
     views = [box_view(box, size) for box in boxes]
-    return np.stack([cut(image, view, size) for view in views]), views
+    return np.stack([warp_crop(image, view, size) for view in views]), views
 
 
 def box_view(box: Floats, size: tuple[int, int], margin: float = BOX_MARGIN) -> View:
@@ -188,8 +188,8 @@ def crops(
     """A network's inputs for poses of an image: crops (N, height, width, 3) of `size` round them,
     what was found (N, K, 3), and where each crop is in the image."""
     views = [crop_view(pose, size) for pose in poses]
-    pictures = np.stack([cut(image, view, size) for view in views])
-    told = np.stack([_told(*both) for both in zip(poses, views, strict=True)])
+    pictures = np.stack([warp_crop(image, view, size) for view in views])
+    told = np.stack([_prior(*both) for both in zip(poses, views, strict=True)])
     return pictures, told, views
 
 
@@ -242,7 +242,7 @@ def _known(keypoints: tuple[str, ...]) -> tuple[str, ...]:
     return BODY.keypoints if keypoints == COCO.keypoints else keypoints
 
 
-def box_share(found: Any) -> Any:
+def box_fraction(found: Any) -> Any:
     """The share of a crop's side that the box of a person's keypoints takes, of which the share
     `found` (0..1, a number or an array) was found: the fewer, the more is outside that box."""
     return 1 / (1.25 + 0.7 * (1 - found))
@@ -253,7 +253,7 @@ def crop_view(pose: Pose, size: tuple[int, int]) -> View:
     left, top, right, bottom = pose.box
     height, width = size
     extent = max((right - left) / width, (bottom - top) / height, LEAST)
-    scale = box_share(float(pose.found.mean())) / extent
+    scale = box_fraction(float(pose.found.mean())) / extent
     return _view(scale, ((left + right) / 2, (top + bottom) / 2), size)
 
 
@@ -264,9 +264,9 @@ def _view(scale: float, middle: tuple[float, float], size: tuple[int, int]) -> V
     return View(np.array([[scale, 0, corner[0]], [0, scale, corner[1]]]))
 
 
-def _told(pose: Pose, view: View) -> Floats:
+def _prior(pose: Pose, view: View) -> Floats:
     """(K, 3): what was found, in pixels of the crop, and 1; three times 0 where nothing was."""
-    found = np.column_stack([view.there(pose.xy), pose.found])
+    found = np.column_stack([view.forward(pose.xy), pose.found])
     return np.where(pose.found[:, None], found, 0).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .checks import number
 
-LEAST_SIGMA, LARGEST_SIGMA = 1e-4, 10.0  # that a keypoint can have; COCO's are 0.025 to 0.107
+MIN_SIGMA, MAX_SIGMA = 1e-4, 10.0  # that a keypoint can have; COCO's are 0.025 to 0.107
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Skeleton:
     """K named keypoints, L limbs between them and one OKS sigma per keypoint.
 
     The order of `keypoints` is the order of a network's heatmaps, the order of `limbs` the order
-    of its limb fields; a limb points from its first keypoint to its second.
+    of its part affinity fields; a limb points from its first keypoint to its second.
     """
 
     keypoints: tuple[str, ...]
@@ -69,9 +69,7 @@ class Skeleton:
         if not all(isinstance(name, str) for name in names):
             raise ValueError("the name of a keypoint is no text")
         limbs = tuple((str(a), str(b)) for a, b in data["limbs"])
-        sigmas = tuple(
-            number(each, LEAST_SIGMA, LARGEST_SIGMA, "a sigma") for each in data["sigmas"]
-        )
+        sigmas = tuple(number(each, MIN_SIGMA, MAX_SIGMA, "a sigma") for each in data["sigmas"])
         return cls(names, limbs, sigmas)
 
 

@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import Runtime
-from .geometry import Image, View, fit
-from .network_output import Fields
+from .backends.base import Backend
+from .geometry import Image, View, letterbox
+from .network_output import NetworkOutput
 from .skeleton import Skeleton
 
 
 def averaged(
-    runtime: Runtime, image: Image, height: int, flip: bool, scales: Sequence[float]
-) -> tuple[Fields, View]:
+    runtime: Backend, image: Image, height: int, flip: bool, scales: Sequence[float]
+) -> tuple[NetworkOutput, View]:
     """What a network of whole pictures says of an image (H, W, 3), and where that is in it.
 
     Args:
@@ -26,16 +26,16 @@ def averaged(
         scales: average over inputs so many times as high.
     """
     its = runtime.description
-    picture, view = fit(image, height, its.multiple, to=its.fit)
+    picture, view = letterbox(image, height, its.multiple, to=its.fit)
     cells = picture.shape[0] // its.stride, picture.shape[1] // its.stride
     several = []
     for scale in scales:
-        scaled, its_view = fit(image, round(height * scale), its.multiple, to=its.fit)
+        scaled, its_view = letterbox(image, round(height * scale), its.multiple, to=its.fit)
         several.append(resampled(_flipped_too(runtime, scaled, flip), its_view, view, cells))
     return mean(several), view
 
 
-def _flipped_too(runtime: Runtime, picture: Image, flip: bool) -> Fields:
+def _flipped_too(runtime: Backend, picture: Image, flip: bool) -> NetworkOutput:
     plain = runtime(picture[None])[0]
     if not flip:
         return plain
@@ -43,30 +43,32 @@ def _flipped_too(runtime: Runtime, picture: Image, flip: bool) -> Fields:
     return mean([plain, mirrored(turned, runtime.description.skeleton)])
 
 
-def mirrored(fields: Fields, skeleton: Skeleton) -> Fields:
+def mirrored(fields: NetworkOutput, skeleton: Skeleton) -> NetworkOutput:
     """What the maps of a mirrored picture say of the picture itself."""
     pairs, signs = (np.array(part) for part in zip(*skeleton.mirrored_limbs, strict=True))
     limbs = fields.limbs[pairs, :, :, ::-1] * signs[:, None, None, None]
     limbs[:, 0] *= -1
     heatmaps = fields.heatmaps[list(skeleton.mirror), :, ::-1]
-    return Fields(heatmaps, limbs.astype(np.float32), fields.stride)
+    return NetworkOutput(heatmaps, limbs.astype(np.float32), fields.stride)
 
 
-def mean(several: list[Fields]) -> Fields:
+def mean(several: list[NetworkOutput]) -> NetworkOutput:
     """The mean of maps of one shape."""
     if len(several) == 1:
         return several[0]
     heatmaps = np.stack([fields.heatmaps for fields in several]).mean(axis=0)
     limbs = np.stack([fields.limbs for fields in several]).mean(axis=0)
-    return Fields(heatmaps, limbs, several[0].stride)
+    return NetworkOutput(heatmaps, limbs, several[0].stride)
 
 
-def resampled(fields: Fields, seen: View, wanted: View, shape: tuple[int, int]) -> Fields:
+def resampled(
+    fields: NetworkOutput, seen: View, wanted: View, shape: tuple[int, int]
+) -> NetworkOutput:
     """The maps of one view of an image on the `shape` (h, w) cells of another view of it."""
     if np.array_equal(seen.matrix, wanted.matrix) and fields.heatmaps.shape[1:] == shape:
         return fields
     corners = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
-    source = fields.cells(seen.there(wanted.back(fields.pixels(corners))))
+    source = fields.cells(seen.forward(wanted.inverse(fields.pixels(corners))))
     origin, right, down = source.astype(np.float64)
     matrix = np.stack([right - origin, down - origin, origin], axis=1)
 
@@ -78,4 +80,4 @@ def resampled(fields: Fields, seen: View, wanted: View, shape: tuple[int, int]) 
         ]
         return np.stack(warped).reshape(*maps.shape[:-2], *shape).astype(np.float32)
 
-    return Fields(warp(fields.heatmaps), warp(fields.limbs), fields.stride)
+    return NetworkOutput(warp(fields.heatmaps), warp(fields.limbs), fields.stride)

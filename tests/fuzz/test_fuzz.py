@@ -20,7 +20,7 @@ import pytest
 from families import FAMILIES, Case, environment
 
 from limbwise.backends import openvino
-from limbwise.backends.base import Runtime
+from limbwise.backends.base import Backend
 from limbwise.cli.app import exit_code
 from limbwise.models.catalogue import MODELS
 
@@ -38,7 +38,7 @@ def _bundled_models_are_loaded_once():
     plain = openvino.load
     kept = cache(plain)
 
-    def load(path: Path, *args: object, **how: object) -> Runtime:
+    def load(path: Path, *args: object, **how: object) -> Backend:
         return (kept if Path(path).parent == MODELS else plain)(path, *args, **how)
 
     openvino.load = load

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..description import Description
 from ..errors import BadInput
-from ..network_output import Fields
+from ..network_output import NetworkOutput
 
 Batch = NDArray[np.uint8]
 Maps = NDArray[np.float32]
@@ -27,20 +27,20 @@ FOREIGN_MEAN, FOREIGN_SCALE = 128.0, 256.0
 
 
 @dataclass(frozen=True, eq=False)
-class Runtime:
-    """A callable from inputs (N, H, W, 3) uint8 BGR to N `Fields`.
+class Backend:
+    """A callable from inputs (N, H, W, 3) uint8 BGR to N `NetworkOutput`.
 
     A network for crops of one person takes besides what was `found` of them: (N, K, 3) float32, x
     and y in pixels of the crop and 1, or three times 0. `run` gives what `Description.outputs`
-    names: heatmaps (N, K or K + 1, h, w), a background channel last if there is one, limb fields
-    (N, 2 L, h, w) as x, y pairs, boxes (N, A, 5). `label` says who computes, and how.
+    names: heatmaps (N, K or K + 1, h, w), a background channel last if there is one, part affinity
+    fields (N, 2 L, h, w) as x, y pairs, boxes (N, A, 5). `label` says who computes, and how.
     """
 
     description: Description
     label: str
     run: Callable[..., tuple[Maps, ...]]
 
-    def __call__(self, images: Batch, *found: Maps) -> list[Fields]:
+    def __call__(self, images: Batch, *found: Maps) -> list[NetworkOutput]:
         its = self.description
         said = dict(zip(its.outputs, self.run(images, *found), strict=True))
         cells = [side // its.stride for side in images.shape[1:3]]
@@ -51,7 +51,7 @@ class Runtime:
         vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
         boxes = said.get("boxes", [None] * len(images))
         return [
-            Fields(heatmap[:keypoints], vector, its.stride, box, its.offset)
+            NetworkOutput(heatmap[:keypoints], vector, its.stride, box, its.offset)
             for heatmap, vector, box in zip(heatmaps, vectors, boxes, strict=True)
         ]
 

@@ -15,13 +15,13 @@ import numpy as np
 from ..description import KEY, Description, read_description
 from ..errors import BadInput
 from ..geometry import GREY
-from .base import Batch, Maps, Runtime
+from .base import Backend, Batch, Maps
 
 ENDINGS = (".tflite", ".param")
 MISSING = "{} is missing: pip install 'limbwise[mobile]'"
 
 
-def load(path: Path, threads: int | None = None) -> Runtime:
+def load(path: Path, threads: int | None = None) -> Backend:
     """Runs a file that `limbwise export` wrote for LiteRT or NCNN, in f32; BadInput for others."""
     return (litert if path.suffix == ".tflite" else ncnn)(path, threads)
 
@@ -31,7 +31,7 @@ def input_size(its: Description) -> tuple[int, int]:
     return its.crop or (its.height, its.height)
 
 
-def litert(path: Path, threads: int | None = None) -> Runtime:
+def litert(path: Path, threads: int | None = None) -> Backend:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -72,7 +72,7 @@ def _metadata(path: Path) -> str:
     raise BadInput(f"{path} was not exported by limbwise: it does not say what it is")
 
 
-def ncnn(path: Path, threads: int | None = None) -> Runtime:
+def ncnn(path: Path, threads: int | None = None) -> Backend:
     try:
         import ncnn as library
     except ImportError as error:
@@ -102,7 +102,7 @@ def ncnn(path: Path, threads: int | None = None) -> Runtime:
 
 def _runtime(
     path: Path, description: Description, label: str, infer: Callable[[Batch], list[Maps]]
-) -> Runtime:
+) -> Backend:
     """A runtime of one that takes images (H, W, 3) of one size, one by one, from one thread."""
     size = input_size(description)
     lock = Lock()
@@ -117,7 +117,7 @@ def _runtime(
             said = [infer(image) for image in padded(images, size)]
         return tuple(np.concatenate(maps) for maps in zip(*said, strict=True))
 
-    return Runtime(description, label, run)
+    return Backend(description, label, run)
 
 
 def padded(images: Batch, size: tuple[int, int]) -> Batch:

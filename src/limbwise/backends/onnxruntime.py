@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..description import ANCESTOR, KEY, choose_outputs, read_description
+from ..description import KEY, ORIGINAL, choose_outputs, read_description
 from ..errors import BadInput
 from .base import (
     FOREIGN_MEAN,
     FOREIGN_SCALE,
+    Backend,
     Batch,
     Maps,
-    Runtime,
     is_checkpoint,
     last_line,
     need_torch,
@@ -21,7 +21,7 @@ from .base import (
 )
 
 
-def load(path: Path, threads: int | None = None, precision: str = "fast") -> Runtime:
+def load(path: Path, threads: int | None = None, precision: str = "fast") -> Backend:
     """Runs .onnx and (through an export in memory) checkpoint files with ONNX Runtime, in f32."""
     only_f32("onnx", precision)
     try:
@@ -48,7 +48,7 @@ def load(path: Path, threads: int | None = None, precision: str = "fast") -> Run
         data = images if described else _normalised(images), *found
         return tuple(session.run(wanted, dict(zip(sources, data, strict=True))))
 
-    return Runtime(description or ANCESTOR, "onnxruntime f32", run)
+    return Backend(description or ORIGINAL, "onnxruntime f32", run)
 
 
 def _read(ort: Any, path: Path, options: Any) -> Any:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import cache
-from ..description import ANCESTOR, KEY, Description, choose_outputs, read_description
+from ..description import KEY, ORIGINAL, Description, choose_outputs, read_description
 from ..errors import BadInput
-from .base import FOREIGN_MEAN, FOREIGN_SCALE, Maps, Runtime, is_checkpoint, last_line, need_torch
+from .base import FOREIGN_MEAN, FOREIGN_SCALE, Backend, Maps, is_checkpoint, last_line, need_torch
 from .compiled import AnySize, Crops, FewSizes
 
 
 def load(
     path: Path, precision: str = "f32", threads: int | None = None, pinning: bool = False
-) -> Runtime:
+) -> Backend:
     """Runs .onnx, .xml and (through an export in memory) checkpoint files with OpenVINO.
 
     `precision` is "f32" or "bf16", or "int8", which asks for a quantised file. Pinning stays off
@@ -49,7 +49,7 @@ def load(
             cache.prune(kept)
         return compiled
 
-    its = description or ANCESTOR
+    its = description or ORIGINAL
     run: Callable[..., tuple[Maps, ...]]
     if its.crop:
         streams = threads or os.cpu_count() or 1
@@ -60,7 +60,7 @@ def load(
     else:
         run = AnySize(model, compile_model, chosen, its.multiple)
     label = f"openvino {'int8, ' * quantised}{options['INFERENCE_PRECISION_HINT']}"
-    return Runtime(its, label, run)
+    return Backend(its, label, run)
 
 
 def _read(core: Any, path: Path) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import cache
 from ..atomic import write_json
-from .base import Runtime
+from .base import Backend
 from .openvino import capabilities, cpu
 from .openvino import load as openvino
 
@@ -76,18 +76,18 @@ def measured(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
 
 def measured_here(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
     """The same in this process, in turns."""
-    runtimes = {way: openvino(*way, threads) for way in several}
-    inputs = _inputs(next(iter(runtimes.values())))
+    backends = {way: openvino(*way, threads) for way in several}
+    inputs = _inputs(next(iter(backends.values())))
     taken = dict.fromkeys(several, float("inf"))
     for _ in range(_ROUNDS):
-        for way, runtime in runtimes.items():
+        for way, runtime in backends.items():
             began = time.perf_counter()
             runtime.run(*inputs)
             taken[way] = min(taken[way], 1000 * (time.perf_counter() - began))
     return taken
 
 
-def _inputs(runtime: Runtime) -> tuple[np.ndarray[Any, Any], ...]:
+def _inputs(runtime: Backend) -> tuple[np.ndarray[Any, Any], ...]:
     """Two crops, or a picture of 4 to 3."""
     its = runtime.description
     height, width = its.crop or (its.height, its.height * 4 // 3)

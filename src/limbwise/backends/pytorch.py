@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from ..errors import BadInput
-from .base import Batch, Maps, Runtime, is_checkpoint, need_torch, only_f32
+from .base import Backend, Batch, Maps, is_checkpoint, need_torch, only_f32
 
 
 def load(
     path: Path, threads: int | None = None, precision: str = "fast", device: str = "cpu"
-) -> Runtime:
+) -> Backend:
     """Runs checkpoint files with PyTorch, in f32, on `device`."""
     only_f32("torch", precision)
     if not is_checkpoint(path) and path.suffix != ".onnx":
@@ -16,9 +16,9 @@ def load(
     need_torch()
     import torch as th
 
-    from ..networks.picture_model import as_seen_by_backends
+    from ..networks.picture_model import for_backends
 
-    model, description = as_seen_by_backends(path)
+    model, description = for_backends(path)
     model = model.to(device)
     if threads:
         th.set_num_threads(threads)
@@ -28,4 +28,4 @@ def load(
             maps = model(*(th.from_numpy(each).to(device) for each in inputs))
         return tuple(each.cpu().numpy() for each in maps)
 
-    return Runtime(description, f"torch f32 {device}", run)
+    return Backend(description, f"torch f32 {device}", run)

@@ -83,7 +83,8 @@ def batch(
         str, typer.Option("--address", help="local, auto, or ray://HOST:PORT of a Ray cluster.")
     ] = "local",
     per_shard: Annotated[
-        int | None, typer.Option("--per-shard", min=1, max=MANY, help="Pictures in a shard; 32 to 1000.")
+        int | None,
+        typer.Option("--per-shard", min=1, max=MANY, help="Pictures in a shard; 32 to 1000."),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make all of an output folder anew.")
@@ -93,7 +94,9 @@ def batch(
     ] = False,
     price: Annotated[
         float | None,
-        typer.Option("--price", min=0, max=1e6, callback=finite, help="Of a core's hour, for --dry-run."),
+        typer.Option(
+            "--price", min=0, max=1e6, callback=finite, help="Of a core's hour, for --dry-run."
+        ),
     ] = None,
 ) -> None:  # fmt: skip
     """The people in any number of pictures and films, into --out; again does what is missing."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..checks import is_whole, number, read_json, shown
 from ..errors import BadInput
 from ..geometry import COCO_CORNER
-from ..skeleton import BODY_25, LARGEST_SIGMA, LEAST_SIGMA, MIDPOINTS, Skeleton
+from ..skeleton import BODY_25, MAX_SIGMA, MIDPOINTS, MIN_SIGMA, Skeleton
 from ..sources.image import MAX_PIXELS
 from .annotations import SURE, UNSURE, Fault, Floats, Ints, Labels, Piece
 from .coco_file import (
@@ -91,7 +91,7 @@ def skeleton_of(
         if sigmas:
             path = Path(sigmas)
             known |= {
-                name: number(sigma, LEAST_SIGMA, LARGEST_SIGMA, shown(name))
+                name: number(sigma, MIN_SIGMA, MAX_SIGMA, shown(name))
                 for name, sigma in read_json(path).items()
             }
         return Skeleton(names, pairs, tuple(known.get(name, default_sigma) for name in names))

@@ -1,7 +1,7 @@
 """How well people are found: COCO's box AP of a runtime, and the share of the people with a box.
 
 A network that finds boxes is asked for them; of any other the poses, widened, are the boxes, so
-that all kinds of first look can be compared. All annotated people count, also those without
+that all kinds of first stage can be compared. All annotated people count, also those without
 keypoints; crowds are neither to be found nor wrong.
 """
 
@@ -12,30 +12,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.base import Runtime
+from ..backends.base import Backend
 from ..boxes import find_boxes, in_image
 from ..data.coco_file import CocoFile, Entry, Labelled, read_coco
 from ..errors import BadInput
 from ..estimator import Estimator
-from ..geometry import COCO_CORNER, Image, fit
+from ..geometry import COCO_CORNER, Image, letterbox
 from ..pose import Pose
 from ..sources.image import read_picture
 from .evaluate import Progress, judged
 
 Floats = NDArray[np.float32]
 
-MOST = 16  # boxes of a picture that count: as many as a second look can afford
+MOST = 16  # boxes of a picture that count: as many as a second stage can afford
 _LEAST = 0.05  # score of a box that counts
 _WIDER = 1.25  # a person's box over that of the keypoints
 _ALL, _MEDIUM, _LARGE = 0, 2, 3  # COCOeval's sizes of people
 
 
 def evaluate_boxes(
-    runtime: Runtime,
+    runtime: Backend,
     annotations: Labelled,
     images: str | Path,
     *,
-    person: Runtime | None = None,
+    person: Backend | None = None,
     height: int | None = None,
     limit: int | None = None,
     progress: Progress = iter,
@@ -66,13 +66,13 @@ def evaluate_boxes(
 
 
 def _of_boxes(
-    runtime: Runtime, height: int | None, max_iou: float
+    runtime: Backend, height: int | None, max_iou: float
 ) -> Callable[[Image], Iterable[Floats]]:
     return lambda image: in_picture(runtime, image, height, _LEAST, max_iou)
 
 
 def in_picture(
-    runtime: Runtime,
+    runtime: Backend,
     image: Image,
     height: int | None = None,
     min_score: float = 0.3,
@@ -80,7 +80,7 @@ def in_picture(
 ) -> Floats:
     """The boxes (B, 5) that a network finds in an image, in its pixels, best first."""
     its = runtime.description
-    picture, view = fit(image, height or its.height, its.multiple, to=its.fit)
+    picture, view = letterbox(image, height or its.height, its.multiple, to=its.fit)
     said = runtime(picture[None])[0].boxes
     if said is None:
         raise BadInput(f"{its.name} finds no boxes")
@@ -89,7 +89,7 @@ def in_picture(
 
 
 def _of_poses(
-    runtime: Runtime, person: Runtime | None, height: int | None
+    runtime: Backend, person: Backend | None, height: int | None
 ) -> Callable[[Image], Iterable[Floats]]:
     estimate = Estimator(runtime, person=person, height=height, max_people=MOST)
     return lambda image: [widened(pose) for pose in estimate(image)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.base import Runtime, has
+from ..backends.base import Backend, has
 from ..checks import shown
 from ..data.coco_file import CocoFile, Entry, Labelled, read_coco
 from ..decode import DecodeOptions
@@ -25,24 +25,24 @@ from ..sources.image import read_picture
 
 METRICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}  # places in COCOeval.stats
 
-LEAST_BOX = 0.05  # score of a box that counts: AP asks for everybody, in order
+MIN_EVALUATED_BOX = 0.05  # score of a box that counts: AP asks for everybody, in order
 
 Progress = Callable[[Sequence[Entry]], Iterable[Entry]]
 
 
 def evaluate(
-    runtime: Runtime,
+    runtime: Backend,
     annotations: Labelled,
     images: str | Path,
     *,
-    person: Runtime | None = None,
+    person: Backend | None = None,
     height: int | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
     limit: int | None = None,
     progress: Progress = iter,
     category: str | int | None = None,
-    min_box: float = LEAST_BOX,
+    min_box: float = MIN_EVALUATED_BOX,
     decoding: DecodeOptions | None = None,
 ) -> tuple[dict[str, float], list[Entry]]:
     """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
@@ -72,7 +72,7 @@ def evaluate(
 
 
 def _finder(
-    runtime: Runtime, person: Runtime | None, labels: CocoFile, layout: Skeleton,
+    runtime: Backend, person: Backend | None, labels: CocoFile, layout: Skeleton,
     height: int | None, flip: bool, scales: Sequence[float], min_box: float,
     decoding: DecodeOptions | None,
 ) -> Callable[[Image, int], list[Pose]]:  # fmt: skip
@@ -81,11 +81,11 @@ def _finder(
     if its.crop and its.prior:
         told = _labelled(labels, layout, its.skeleton)
 
-        def find_told(image: Image, n: int) -> list[Pose]:
+        def find_with_prior(image: Image, n: int) -> list[Pose]:
             seen = refine(image, told.get(n, []), runtime, tell=False)
             return [replace(pose, score=float(pose.confidence.mean())) for pose in seen]
 
-        return find_told
+        return find_with_prior
     if its.crop:
         boxes = _labelled_boxes(labels)
         return lambda image, n: poses_in_boxes(

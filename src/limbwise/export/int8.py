@@ -2,7 +2,7 @@
 
 checkpoint -> ONNX -> NNCF, with pictures to learn the ranges from -> measured before and after
 
-A network of the second look learns its ranges from the people whom a first look finds in them.
+A network of the second stage learns its ranges from the people whom a first stage finds in them.
 
 The first and last layers stay in float, and what is computed of the last: there the precision of
 the picture, the maps and the boxes is at stake. So do products, such as x * sigmoid(x), whose
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..atomic import failing_to_write, replacing
 from ..backends import onnxruntime, openvino
-from ..backends.base import Runtime, has
+from ..backends.base import Backend, has
 from ..boxes import ious
 from ..data.coco_file import CocoFile, Labelled, read_coco
 from ..description import KEY
@@ -28,7 +28,7 @@ from ..errors import BadInput
 from ..estimator import Estimator
 from ..evaluation.boxes import evaluate_boxes, in_picture
 from ..evaluation.evaluate import evaluate
-from ..geometry import Image, fit
+from ..geometry import Image, letterbox
 from ..models.catalogue import CATALOGUE
 from ..networks.checkpoint import load
 from ..networks.picture_model import to_onnx
@@ -63,7 +63,7 @@ def quantise(
     calibration: str | Path,
     annotations: Labelled | None = None,
     *,
-    first: Runtime | None = None,
+    first: Backend | None = None,
     max_drop: float = 0.5,
     height: int | None = None,
     limit: int = 300,
@@ -129,14 +129,14 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _given(
-    files: Sequence[Path], runtime: Runtime, first: Runtime | None, height: int | None
+    files: Sequence[Path], runtime: Backend, first: Backend | None, height: int | None
 ) -> Iterator[Given]:
     """One input of the network for each picture in which there is somebody to look at."""
     its = runtime.description
     for file in files:
         image = read_picture(file)
         if first is None:
-            yield (fit(image, height or its.height, its.multiple, to=its.fit)[0][None],)
+            yield (letterbox(image, height or its.height, its.multiple, to=its.fit)[0][None],)
         elif not its.prior:
             if len(boxes := _boxes(image, first, height)):
                 yield (box_crops(image, boxes[:_PEOPLE], its.crop or (0, 0))[0],)
@@ -144,7 +144,7 @@ def _given(
             yield crops(image, poses[:_PEOPLE], its.crop or (0, 0))[:2]
 
 
-def _boxes(image: Image, first: Runtime, height: int | None) -> Floats:
+def _boxes(image: Image, first: Backend, height: int | None) -> Floats:
     """People's boxes, of a network that finds poses round these."""
     if first.description.boxes:
         return in_picture(first, image, height)
@@ -195,17 +195,17 @@ def _ends(model: Any) -> list[str]:
     return sorted(ends)
 
 
-def _runtime(path: Path) -> Runtime:
+def _runtime(path: Path) -> Backend:
     if path.suffix == ".onnx" and has("onnxruntime"):
         return onnxruntime.load(path)
     return openvino.load(path, precision="f32")
 
 
 def _measured(
-    both: tuple[Runtime, Runtime], files: list[Path], annotations: CocoFile | None,
-    first: Runtime | None, height: int | None,
+    both: tuple[Backend, Backend], files: list[Path], annotations: CocoFile | None,
+    first: Backend | None, height: int | None,
 ) -> Outcome:  # fmt: skip
-    """Of the float network and of the int8 one: alone, or as the second look after `first`."""
+    """Of the float network and of the int8 one: alone, or as the second stage after `first`."""
     if not both[0].description.skeleton.keypoints:
         return _boxes_measured(both, files, annotations, height)
     pairs = [(first, each) if first else (each, None) for each in both]
@@ -223,7 +223,7 @@ def _measured(
 
 
 def _boxes_measured(
-    both: tuple[Runtime, Runtime], files: list[Path], annotations: Labelled | None,
+    both: tuple[Backend, Backend], files: list[Path], annotations: Labelled | None,
     height: int | None,
 ) -> Outcome:  # fmt: skip
     """Box AP, or the mean IoU of the float network's boxes with the best-fitting of the other's."""

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from ..atomic import failing_to_write, replacing
-from ..backends.base import Runtime, has
+from ..backends.base import Backend, has
 from ..backends.mobile import MISSING, input_size, with_description
 from ..backends.mobile import load as load_mobile
 from ..description import KEY, Description
 from ..errors import BadInput
-from ..networks.picture_model import PictureModel, as_seen_by_backends
+from ..networks.picture_model import PictureModel, for_backends
 from .onnx import TOLERANCE, difference
 
 ENDINGS = (".tflite", ".param", ".mlpackage")
@@ -67,7 +67,7 @@ def export_mobile(
     Returns the largest difference from PyTorch, None of Core ML. BadInput, and nothing written, for
     other networks, a converter that is not there or cannot do it, and too large a difference.
     """
-    model, its = as_seen_by_backends(checkpoint)
+    model, its = for_backends(checkpoint)
     if its.prior or (its.fit != "side" and not its.crop):
         raise BadInput(
             f"{out} was not written: phones take inputs of one size, which detectors and second "
@@ -158,7 +158,7 @@ _WRITERS: dict[str, Callable[[Path, PictureModel, Description, Path, bool], floa
 }
 
 
-def _checked(checkpoint: Path, made: Runtime, out: Path, fp16: bool = False) -> float:
+def _checked(checkpoint: Path, made: Backend, out: Path, fp16: bool = False) -> float:
     apart = difference(checkpoint, [made], input_size(made.description))
     if not apart <= TOLERANCE[fp16]:
         raise BadInput(f"{out} was not written: it differs from PyTorch by {apart:.2g}")

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ..atomic import failing_to_write, replacing
 from ..backends import onnxruntime, openvino, pytorch
-from ..backends.base import Runtime, has
+from ..backends.base import Backend, has
 from ..backends.mobile import padded
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..estimator import SAMPLE
-from ..geometry import View, cut, fit
-from ..network_output import Fields
+from ..geometry import View, letterbox, warp_crop
+from ..network_output import NetworkOutput
 from ..networks.lightweight_openpose import load_lightweight_openpose
 from ..networks.picture_model import to_onnx, trace
 from ..sources.image import read_picture
@@ -68,7 +68,7 @@ def _write_ir(data: bytes, path: Path, weights: Path, fp16: bool) -> None:
     ov.save_model(model, path, compress_to_fp16=fp16)
 
 
-def _runtimes(path: Path) -> list[Runtime]:
+def _runtimes(path: Path) -> list[Backend]:
     """Everything installed that runs the file."""
     found = [openvino.load(path, precision="f32")]
     if path.suffix == ".onnx" and has("onnxruntime"):
@@ -77,7 +77,7 @@ def _runtimes(path: Path) -> list[Runtime]:
 
 
 def difference(
-    checkpoint: Path, others: list[Runtime], size: tuple[int, int] | None = None
+    checkpoint: Path, others: list[Backend], size: tuple[int, int] | None = None
 ) -> float:
     """The largest difference from PyTorch on the sample picture, padded to `size` if one is given:
     of any value of any map, and of any box that counts, in parts of `_OF_BOXES`."""
@@ -89,7 +89,7 @@ def difference(
     return max(_apart(other(*inputs)[0], truth) for other in others)
 
 
-def _apart(fields: Fields, truth: Fields) -> float:
+def _apart(fields: NetworkOutput, truth: NetworkOutput) -> float:
     pairs = [(fields.heatmaps, truth.heatmaps), (fields.limbs, truth.limbs)]
     if fields.boxes is not None and truth.boxes is not None:
         sure = np.maximum(fields.boxes, truth.boxes)[:, 4] > _SURE
@@ -103,9 +103,9 @@ def _sample(description: Description) -> tuple[NDArray[Any], ...]:
     image = read_picture(SAMPLE)
     if description.crop is None:
         rows = min(description.height, 320) if description.boxes else 128
-        return (fit(image, rows, description.multiple, to=description.fit)[0][None],)
+        return (letterbox(image, rows, description.multiple, to=description.fit)[0][None],)
     height, width = description.crop
-    crop = cut(
+    crop = warp_crop(
         image, View.scaling(height / image.shape[0], height / image.shape[0]), (height, width)
     )
     if not description.prior:
@@ -115,9 +115,9 @@ def _sample(description: Description) -> tuple[NDArray[Any], ...]:
     return crop[None], places[None]
 
 
-def export_like_the_seed(checkpoint: str | Path, out: str | Path) -> None:
-    """Writes the ONNX file of the seed's recipe: input `data`, a normalised (n, 3, h, w), and all
-    stages' outputs, `stage_0_output_1_heatmaps`, `stage_0_output_0_pafs`, and so on."""
+def export_like_the_original(checkpoint: str | Path, out: str | Path) -> None:
+    """Writes the ONNX file of the original's recipe: input `data`, a normalised (n, 3, h, w), and
+    all stages' outputs, `stage_0_output_1_heatmaps`, `stage_0_output_0_pafs`, and so on."""
     network = load_lightweight_openpose(checkpoint)
     stages = 1 + len(network.refinement_stages)
     names = [

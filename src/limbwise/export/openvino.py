@@ -1,4 +1,4 @@
-"""The seed's way to OpenVINO: its ONNX file to an IR that takes pixel values 0 to 255."""
+"""The original's way to OpenVINO: its ONNX file to an IR that takes pixel values 0 to 255."""
 
 from pathlib import Path
 

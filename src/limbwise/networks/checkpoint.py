@@ -1,7 +1,7 @@
 """Files of weights that rebuild their own network.
 
 limbwise's own are safetensors with a header: which network, what it was made with, the model's
-description, how it was trained. The ancestor's `.pth` files hold a state dict and nothing else.
+description, how it was trained. The original's `.pth` files hold a state dict and nothing else.
 """
 
 import json
@@ -145,7 +145,7 @@ def _stored(value: Tensor, half: bool) -> Tensor:
 
 def load(path: str | Path) -> Checkpoint:
     """The network of a .safetensors file of ours, of an ONNX file of ours whose network has no
-    batch norm (it holds all weights), or of an ancestor's checkpoint, in eval mode.
+    batch norm (it holds all weights), or of an original's checkpoint, in eval mode.
 
     BadInput, one line, if the file is missing, damaged or of another kind.
     """

@@ -74,7 +74,7 @@ class Cpm(nn.Module):
 
 
 class Stage(nn.Module):
-    """A trunk with two branches: heatmaps (K + background) and limb fields (2 L)."""
+    """A trunk with two branches: heatmaps (K + background) and part affinity fields (2 L)."""
 
     def __init__(self, trunk: nn.Sequential, channels: int, width: int, maps: tuple[int, int]):
         super().__init__()
@@ -106,9 +106,10 @@ class RefinementBlock(nn.Module):
 
 
 class LightweightOpenPose(nn.Module):
-    """(N, 3, H, W) normalised BGR to [heatmaps, limb fields] per stage, the last stage last.
+    """(N, 3, H, W) normalised BGR to [heatmaps, part affinity fields] per stage, the last stage
+    last.
 
-    heatmaps (N, keypoints + 1, H/8, W/8), the last channel is background; limb fields
+    heatmaps (N, keypoints + 1, H/8, W/8), the last channel is background; part affinity fields
     (N, 2 * limbs, H/8, W/8) as x, y pairs.
     """
 
@@ -166,7 +167,7 @@ def _refinement_trunk(inputs: int, channels: int) -> nn.Sequential:
 def load_lightweight_openpose(
     path: str | Path, refinement_stages: int | None = None
 ) -> LightweightOpenPose:
-    """A network with the weights of a checkpoint in the ancestor's format, in eval mode.
+    """A network with the weights of a checkpoint in the original's format, in eval mode.
 
     A `module.` prefix is taken off. `refinement_stages` None takes as many as the file has; more
     than the file has start from fresh weights. BadInput names every other mismatch.

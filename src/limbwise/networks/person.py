@@ -1,4 +1,4 @@
-"""The network of the second look: one person in a crop, told where the first look found what.
+"""The network of the second stage: one person in a crop, told where the first stage found what.
 
     crop - EfficientNet-Lite0 -+- stride 32 -> 96 --------------------+
                                +- stride 16 -> 96 -> (+) -> block ----+ up
@@ -15,7 +15,7 @@ arXiv 2306.07879).
 import torch
 from torch import Tensor, nn
 
-from .limbwise import Block, Trunk, normed, up
+from .limbwise import Backbone, Block, normed, up
 
 
 class PersonNetwork(nn.Module):
@@ -46,7 +46,7 @@ class PersonNetwork(nn.Module):
         super().__init__()
         self.keypoints = keypoints
         few = channels // 2
-        self.trunk = Trunk(width)
+        self.trunk = Backbone(width)
         finest, *coarser = self.trunk.widths
         self.lateral = nn.ModuleList(normed(wide, channels, relu=False) for wide in coarser)
         self.middle = Block(channels)
@@ -65,8 +65,8 @@ class PersonNetwork(nn.Module):
             nn.init.normal_(hint.weight, std=0.01)
 
     def forward(self, x: Tensor, found: Tensor) -> list[Tensor]:
-        finest, *taps = self.trunk(x)
-        near, mid, far = (lateral(tap) for lateral, tap in zip(self.lateral, taps, strict=True))
+        finest, *features = self.trunk(x)
+        near, mid, far = (lateral(tap) for lateral, tap in zip(self.lateral, features, strict=True))
         mid = self.middle(mid + up(far, mid))
         x = near + up(mid, near) + self.told(drawn(found, near, 8))
         outputs: list[Tensor] = []

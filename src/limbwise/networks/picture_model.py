@@ -50,7 +50,7 @@ class PictureModel(nn.Module):
         )
 
 
-def as_seen_by_backends(path: str | Path) -> tuple[PictureModel, Description]:
+def for_backends(path: str | Path) -> tuple[PictureModel, Description]:
     """The network of a checkpoint with its input steps, in eval mode, and its description."""
     checkpoint = load(path)
     return PictureModel(checkpoint).eval(), checkpoint.description
@@ -58,7 +58,7 @@ def as_seen_by_backends(path: str | Path) -> tuple[PictureModel, Description]:
 
 def to_onnx(checkpoint: str | Path, height: int | None = None, fp16: bool = False) -> bytes:
     """A checkpoint as a self-describing ONNX file; `fp16` stores the weights in half the size."""
-    model, description = as_seen_by_backends(checkpoint)
+    model, description = for_backends(checkpoint)
     description = replace(description, height=height or description.height)
     height, width = description.crop or (2 * description.multiple, 6 * description.multiple)
     examples = [torch.zeros(1, height, width, 3, dtype=torch.uint8)]
@@ -123,7 +123,7 @@ def _finished(data: bytes, description: Description, options: dict[str, Any], fp
 
 
 def _store_as_fp16(model: Any) -> None:
-    """Weights become float16 with a Cast back to float32, which runtimes fold when loading."""
+    """Weights become float16 with a Cast back to float32, which backends fold when loading."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []

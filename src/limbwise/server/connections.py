@@ -27,8 +27,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from .guard import Limits, problem
 
-MOST_CONNECTIONS = 256  # besides streams, which have a limit of their own
-MOST_OF_ONE = 64  # of one address
+MAX_CONNECTIONS = 256  # besides streams, which have a limit of their own
+MAX_OF_ONE = 64  # of one address
 HEAD_SECONDS = 10.0  # for the head of a request, from the connection or the answer before
 SEND_SECONDS = 60.0  # without any progress where a client takes in the answer
 GRACE_SECONDS = 10.0  # for what has begun when the server is to end
@@ -47,7 +47,7 @@ class Closable(Protocol):
 class Door:
     """Who is in: by address the connections that wait, oldest first, and those at work."""
 
-    def __init__(self, most: int = MOST_CONNECTIONS, most_of_one: int = MOST_OF_ONE) -> None:
+    def __init__(self, most: int = MAX_CONNECTIONS, most_of_one: int = MAX_OF_ONE) -> None:
         self._most, self._most_of_one = most, most_of_one
         self._waiting: dict[str, dict[Closable, None]] = {}
         self._working: dict[str, set[Closable]] = {}
@@ -255,7 +255,7 @@ class Ended:
 
 def server(app: ASGIApp, limits: Limits, grace: float = GRACE_SECONDS) -> uvicorn.Server:
     """The server of the application; it takes no message of a stream that is over the limit."""
-    room = Door(MOST_CONNECTIONS + limits.streams, MOST_OF_ONE + limits.streams)
+    room = Door(MAX_CONNECTIONS + limits.streams, MAX_OF_ONE + limits.streams)
     logging.getLogger("uvicorn.error").addFilter(is_ours)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every broken form
     return uvicorn.Server(

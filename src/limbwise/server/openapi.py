@@ -42,7 +42,7 @@ def openapi(version: str, skeleton: Skeleton, limits: Limits, token: bool) -> Sc
         for path in document["paths"].values():
             for verb in path.values():
                 if "security" not in verb:
-                    verb["responses"] |= _told({"401": "The token is missing or wrong"})
+                    verb["responses"] |= _prior({"401": "The token is missing or wrong"})
     return document
 
 
@@ -63,7 +63,7 @@ def _parameters(known: Parameters) -> list[Schema]:
     return [{"name": name, "in": "query", "schema": one.schema} for name, one in known.items()]
 
 
-def _told(refusals: dict[str, str]) -> Schema:
+def _prior(refusals: dict[str, str]) -> Schema:
     """Responses of one line, by status."""
     return {
         code: {"description": text, "content": _json("Problem")} for code, text in refusals.items()
@@ -89,13 +89,13 @@ def _asks(summary: str, limits: Limits, name: str, content: Schema) -> Schema:
             "content": bodies | {"multipart/form-data": {"schema": form}},
         },
         "responses": {"200": {"description": summary, "content": content}}
-        | _told(refusals),
+        | _prior(refusals),
     }  # fmt: skip
 
 
 def _gets(summary: str, name: str, kind: str = "application/json") -> Schema:
     answer = {"description": summary, "content": {kind: {}}}
-    responses = {"200": answer} | _told(_REFUSALS)
+    responses = {"200": answer} | _prior(_REFUSALS)
     return {"summary": summary, "operationId": name, "responses": responses}
 
 

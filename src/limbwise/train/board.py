@@ -33,7 +33,7 @@ def board(out: Path, after: int = 0) -> tuple[Report, Look]:
             writer().flush()
 
     def look(step: int, made: Checkpoint, sample: Sampler) -> None:
-        pictures = wanted_and_said(made, sample)
+        pictures = target_and_prediction(made, sample)
         with failing_to_write(out):
             for n, picture in enumerate(pictures):
                 rgb = np.ascontiguousarray(picture[..., ::-1])
@@ -56,9 +56,9 @@ def _let_it_fail_quietly() -> None:
 
 
 @torch.no_grad()
-def wanted_and_said(made: Checkpoint, sample: Sampler) -> list[Image]:
-    """Of the first training crops: the crop, then heatmaps and limb fields, wanted above said;
-    none of a network that finds boxes only."""
+def target_and_prediction(made: Checkpoint, sample: Sampler) -> list[Image]:
+    """Of the first training crops: the crop, then heatmaps and part affinity fields, wanted above
+    said; none of a network that finds boxes only."""
     if not made.traits.keypoints:
         return []
     (pictures, *found), targets = sample(0, PICTURES, (0, 1))

@@ -26,7 +26,7 @@ from ..skeleton import Skeleton
 from .batches.batch import Batch, augmented
 from .batches.pictures import Progress, load_pictures, unreadable
 from .batches.samples import samples
-from .batches.targets import heatmaps, limb_fields
+from .batches.targets import heatmaps, part_affinity_fields
 from .colours import overlaid, warm, wheel
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512)  # pixels, of the long side of people
@@ -107,7 +107,7 @@ _Figures = Iterable[tuple[str, list[Image]]]
 
 def _figures(labels: Labels, shown: int, size: tuple[int, int], seed: int) -> _Figures:
     """For each chosen picture a title, the labels drawn, and an augmented crop three times: with
-    its labels, its heatmaps and its limb fields."""
+    its labels, its heatmaps and its part affinity fields."""
     order = np.random.default_rng(seed).permutation(len(labels))[:shown]
     chosen = labels.subset(np.sort(order))
     pictures = load_pictures(chosen)
@@ -154,7 +154,7 @@ def _targets(batch: Batch, n: int, skeleton: Skeleton) -> list[Image]:
     xy, visible = batch.keypoints[n : n + 1], batch.visible[n : n + 1]
     cells = (image.shape[0] // _STRIDE, image.shape[1] // _STRIDE)
     heat = heatmaps(xy, visible, cells, _STRIDE)[0].amax(dim=0).numpy()
-    fields = limb_fields(xy, visible, cells, skeleton, _STRIDE)[0].numpy()
+    fields = part_affinity_fields(xy, visible, cells, skeleton, _STRIDE)[0].numpy()
     weights = [batch.keypoint_weights[n].amin(dim=0), batch.limb_weights[n].amin(dim=0)]
     state = visible[0].numpy().astype(int) * SURE
     people = _with_people(image.copy(), xy[0].numpy(), state, skeleton)
@@ -180,7 +180,8 @@ def _html(report: Report, figures: _Figures) -> str:
         _table(("long side of people, pixels", "count"), report.sizes.items()),
         "<h2>Faults</h2>" + _table(Fault._fields, report.faults),
         "<h2>Pictures</h2><p>From left to right: the labels (sure green, unsure yellow, regions "
-        "red); a crop as training sees it, some of four pictures; its heatmaps; its limb fields, "
+        "red); a crop as training sees it, some of four pictures; its heatmaps; its part affinity "
+        "fields, "
         "the hue is the direction. Nothing is learnt where it is hatched.</p>",
     ]
     for title, images in figures:

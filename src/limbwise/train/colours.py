@@ -15,8 +15,8 @@ def warm(heat: NDArray[np.float32]) -> Image:
 
 
 def wheel(fields: NDArray[np.float32]) -> Image:
-    """Limb fields (L, 2, h, w): of the strongest at each cell the direction as hue, the length as
-    brightness."""
+    """Part affinity fields (L, 2, h, w): of the strongest at each cell the direction as hue, the
+    length as brightness."""
     strongest = np.hypot(fields[:, 0], fields[:, 1]).argmax(axis=0)
     x, y = np.take_along_axis(fields, strongest[None, None], axis=0)[0]
     hue = np.degrees(np.arctan2(y, x)) % 360 / 2

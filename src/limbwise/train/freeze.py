@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import BadInput
-from ..networks.limbwise import TAPS, LimbwiseNetwork
+from ..networks.limbwise import FEATURES, LimbwiseNetwork
 from ..networks.person import PersonNetwork
 
 
@@ -26,7 +26,7 @@ def fold(network: nn.Module, stages: int, dtype: torch.dtype, compiled: bool) ->
     """What is frozen runs in `dtype` without gradients from here on, its batch norm folded into
     copies of its convolutions, and compiled if wanted. The weights that are saved stay."""
     first = _first(network, stages)
-    ends = [tap + 2 for tap in TAPS if tap + 2 < len(first)]  # what is read there is kept
+    ends = [tap + 2 for tap in FEATURES if tap + 2 < len(first)]  # what is read there is kept
     for begin, end in pairwise([0, *ends, len(first)]):
         first[begin].forward = _folded(nn.Sequential(*first[begin:end]), dtype, compiled)
         for part in first[begin + 1 : end]:

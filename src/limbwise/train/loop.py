@@ -1,7 +1,8 @@
 """The training loop, in the open: sample, forward, loss, backward, step, average, save.
 
-Randomness is a function of the seed and the step, never a state: a run that is killed and resumed
-sees the batches it would have seen. Under `torchrun` every process takes its share of each batch.
+Randomness is a function of the seed and the step, never a state: a run that is killed and
+resumed sees the batches it would have seen. Under `torchrun` every process takes its share of each
+batch.
 
 Who stops a run finds it written: a signal waits for the end of a step, which is then saved.
 """
@@ -32,7 +33,7 @@ from .loss import Targets, loss
 from .native.depthwise import accelerate
 from .optimizers import computes_bf16, optimizers
 
-# What a network is given: pictures (N, 3, H, W) 0..255, and what a first look found if it asks
+# What a network is given: pictures (N, 3, H, W) 0..255, and what a first stage found if it asks
 Inputs = tuple[Tensor, ...]
 # (step, how many pictures, which share: rank and of how many) -> inputs and targets
 Sampler = Callable[[int, int, tuple[int, int]], tuple[Inputs, Targets]]

@@ -13,14 +13,14 @@ from .boxes import BoxTargets, box_loss
 class Targets:
     """What maps should be and where it counts: heatmaps and heatmap_weight (N, K, h, w), limbs
     (N, L, 2, h, w) and limb_weight (N, L, h, w); weights in 0..1, 0 where nobody labelled;
-    `taught` (N, K, h, w) are a teacher's heatmaps, everywhere; `boxes` for networks that find
+    `teacher_maps` (N, K, h, w) are a teacher's heatmaps, everywhere; `boxes` for networks that find
     some."""
 
     heatmaps: Tensor
     limbs: Tensor
     heatmap_weight: Tensor
     limb_weight: Tensor
-    taught: Tensor | None = None
+    teacher_maps: Tensor | None = None
     boxes: BoxTargets | None = None
 
 
@@ -43,11 +43,11 @@ def map_loss(
     """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
 
     In `total` heatmaps count `keypoints` times: they are what people are lost by (docs/log.md).
-    With a teacher half of that is the difference from the teacher's (`taught`).
+    With a teacher half of that is the difference from the teacher's (`teacher_maps`).
 
-    outputs is heatmaps (N, K or K + 1, h, w), limb fields (N, 2 L, h, w) per stage; a channel more
-    than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as much where
-    something is drawn, since most of a map is empty.
+    outputs is heatmaps (N, K or K + 1, h, w), part affinity fields (N, 2 L, h, w) per stage; a
+    channel more than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as
+    much where something is drawn, since most of a map is empty.
     """
     heatmaps, weight = targets.heatmaps, targets.heatmap_weight
     if outputs[0].shape[1] == heatmaps.shape[1] + 1:
@@ -65,14 +65,14 @@ def map_loss(
     ]
     total = torch.stack([keypoints * a + b for a, b in each]).mean()
     told = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
-    if targets.taught is None:
+    if targets.teacher_maps is None:
         return told
-    taught, count = targets.taught, targets.taught.shape[1]
-    weight = 1 + emphasis * taught.clamp(0, 1)
-    from_teacher = [_mean(said[:, :count], taught, weight) for said in outputs[::2]]
+    teacher_maps, count = targets.teacher_maps, targets.teacher_maps.shape[1]
+    weight = 1 + emphasis * teacher_maps.clamp(0, 1)
+    from_teacher = [_mean(said[:, :count], teacher_maps, weight) for said in outputs[::2]]
     labelled = torch.stack([a for a, _ in each]).mean()
     total = total + keypoints / 2 * (torch.stack(from_teacher).mean() - labelled)
-    return {**told, "total": total, "taught": from_teacher[-1]}
+    return {**told, "total": total, "teacher_maps": from_teacher[-1]}
 
 
 def _mean(said: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:

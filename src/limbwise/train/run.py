@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..atomic import write_json
-from ..backends.base import Runtime, has, is_checkpoint
+from ..backends.base import Backend, has, is_checkpoint
 from ..data.annotations import Labels
 from ..data.coco import read
 from ..data.coco_file import CocoFile, Labelled, read_coco
@@ -126,7 +126,7 @@ def prepare(data: Data, out: str | Path, config: TrainConfig) -> Prepared:
         raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(config.network, config.init, labels.skeleton, config.size, _options(config))
     validate = _validate(data, made, here)
-    told = _told(labels, made, data, config.found) if config.found else None
+    told = _prior(labels, made, data, config.found) if config.found else None
     epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
     finished = made.description.name if made.training.get("finished") else None
     run = Run(made, config.settled(epoch, finished), Path(out), here)
@@ -155,8 +155,9 @@ def _options(config: TrainConfig) -> dict[str, Any]:
     return options
 
 
-def _told(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> Any:
-    """What a first look found; results name pictures by id, so there may be one label file only."""
+def _prior(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> Any:
+    """What a first stage found; results name pictures by id, so there may be one label file
+    only."""
     if not made.description.crop:
         raise BadInput(f"{made.description.name} is told nothing: --found is for limbwise-person")
     if len(data.annotations) > 1:
@@ -180,7 +181,7 @@ def begin(
     network: str, init: str | None, skeleton: Skeleton, size: int | None, options: dict[str, Any]
 ) -> Checkpoint:
     """A network to train; `init` is None (fresh), "imagenet" (limbwise's trunk), "mobilenet:FILE"
-    (the ancestor's trunk), "bundled" or a checkpoint.
+    (the original's trunk), "bundled" or a checkpoint.
 
     A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers;
     `training["finished"]` tells whether it gave all.
@@ -260,7 +261,7 @@ def _copy_keypoints(
                 value[row] = its[known.index(name)]
 
 
-def in_memory(made: Checkpoint, device: torch.device) -> Runtime:
+def in_memory(made: Checkpoint, device: torch.device) -> Backend:
     """A runtime of a network that is being trained."""
     model = PictureModel(made).to(device).eval()
 
@@ -269,10 +270,10 @@ def in_memory(made: Checkpoint, device: torch.device) -> Runtime:
             maps = model(*(torch.from_numpy(each).to(device) for each in inputs))
         return tuple(each.float().cpu().numpy() for each in maps)
 
-    return Runtime(made.description, f"torch {device}", run)
+    return Backend(made.description, f"torch {device}", run)
 
 
-def _teacher(path: str | Path | None, device: torch.device) -> Runtime | None:
+def _teacher(path: str | Path | None, device: torch.device) -> Backend | None:
     """On the GPU if it is a checkpoint, else on the CPU."""
     if path is None:
         return None

@@ -102,7 +102,7 @@ def rows_of(begin: Tensor, plane: Plane) -> tuple[Tensor, Tensor]:
 
 def crop_of(plane: Plane, people: People, size: Size, settings: Augment, dice: Dice) -> Tensor:
     output = plane.size.new_tensor(size[::-1])
-    middle, person = _looked_at(plane, people, settings.on_person, dice)
+    middle, person = _centred_on(plane, people, settings.on_person, dice)
     zoom = _zoom(plane, person, output, settings, dice)
     linear = zoom[:, None, None] * turned(plane, settings, dice)
     shift = settings.shift * output.min() * zoom[:, None]
@@ -138,7 +138,7 @@ def area_of(crop: Tensor) -> Tensor:
     return crop[:, 0, 0] * crop[:, 1, 1] - crop[:, 0, 1] * crop[:, 1, 0]
 
 
-def _looked_at(plane: Plane, people: People, share: float, dice: Dice) -> tuple[Tensor, Tensor]:
+def _centred_on(plane: Plane, people: People, share: float, dice: Dice) -> tuple[Tensor, Tensor]:
     """A point of the plane (N, 2) and the size of what is there (N,): mostly a person, those with
     more keypoints more often."""
     count = len(plane.size)

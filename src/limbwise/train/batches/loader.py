@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...backends.base import Runtime
+from ...backends.base import Backend
 from ...data.annotations import SURE, Labels
 from ...errors import BadInput
 from ...networks.checkpoint import Checkpoint
@@ -46,11 +46,11 @@ def feed(
     long_side: int = 640,
     workers: int | None = None,
     room: int | None = None,
-    teacher: Runtime | None = None,
+    teacher: Backend | None = None,
     found: NDArray[np.float32] | None = None,
 ) -> Sampler:
     """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch; for
-    a network of crops of one person every person, of whom a first look `found` so much
+    a network of crops of one person every person, of whom a first stage `found` so much
     (first_look.py).
 
     A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
@@ -67,7 +67,7 @@ def feed(
     else:
         sample = _sampler(pick, labels, made, size, seed, settings)
     ahead = max(1, torch.get_num_threads() // 4) if device.type == "cpu" else 1
-    return _ahead(_taught(sample, teacher, made) if teacher else sample, ahead)
+    return _ahead(_teacher_maps(sample, teacher, made) if teacher else sample, ahead)
 
 
 def _room(device: torch.device) -> int:
@@ -172,7 +172,7 @@ def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Genera
     return generator
 
 
-def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
+def _teacher_maps(sample: Sampler, teacher: Backend, made: Checkpoint) -> Sampler:
     """The same batches with the teacher's heatmaps."""
     theirs, ours = teacher.description, made.description
     if not ours.skeleton.keypoints:
@@ -187,7 +187,7 @@ def _taught(sample: Sampler, teacher: Runtime, made: Checkpoint) -> Sampler:
         (pictures, *found), wanted = sample(number, count, share)
         images = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         said = torch.from_numpy(teacher.run(images)[0][:, places]).float()
-        return (pictures, *found), replace(wanted, taught=said.to(pictures.device))
+        return (pictures, *found), replace(wanted, teacher_maps=said.to(pictures.device))
 
     return ask
 
@@ -249,7 +249,7 @@ def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float) -> 
     keypoints = batch.keypoints + ((its.stride - 1) / 2 - its.offset)  # where cells lie
     return Targets(
         targets.heatmaps(keypoints, batch.visible, size, its.stride, sigma),
-        targets.limb_fields(batch.keypoints, batch.visible, size, wanted, its.stride),
+        targets.part_affinity_fields(batch.keypoints, batch.visible, size, wanted, its.stride),
         batch.keypoint_weights.float(),
         batch.limb_weights[:, limbs].float(),
         boxes=BoxTargets(batch.boxes, batch.ignored, its.boxes) if its.boxes else None,

@@ -1,4 +1,4 @@
-"""Crops of one person each, as the second look sees them (refine.py), and what a first look may
+"""Crops of one person each, as the second stage sees them (refine.py), and what a first stage may
 have found of that person: keypoints beside their places, on the wrong side, of somebody else, or
 not at all.
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data.annotations import ABSENT, SURE
-from ...refine import BOX_MARGIN, LEAST, box_share
+from ...refine import BOX_MARGIN, LEAST, box_fraction
 from .augmentation import Augment, Dice
 from .batch import Batch
 from .crop import People, Plane, plane_of, times, turned
@@ -20,12 +20,13 @@ from .pixels import drawn, look_of
 from .samples import Samples, Size
 
 _UNLABELLED = 0.1  # what a keypoint counts that nobody labelled: mostly it is out of sight
-# Errors of the bundled model's first look on held-out pictures, in OKS sigmas of the keypoint: half
+# Errors of the bundled model's first stage on held-out pictures, in OKS sigmas of the keypoint:
+# half
 # of them below 0.6, a tenth above 2.6, one in a hundred above 8.5 (docs/log.md).
 _MEDIAN, _SPREAD = 0.6, 1.1
 _TWIN = 0.03  # share found where the other side's twin is
 _OTHERS = 0.15, 0.2  # share of people mixed up with others, and share of their keypoints that are
-_REAL = 0.8  # share of people with what a first look said, if that is known
+_REAL = 0.8  # share of people with what a first stage said, if that is known
 _NOTHING = 0.5  # share of people of whom the network is told nothing
 
 
@@ -43,7 +44,7 @@ def person_crops(
     """The people (N,), rows of `samples`, each in the picture of that number in pictures (N,), in
     crops of `size`, changed at random. The batch has one person a picture and no limbs; besides
     it, what was found (N, K, 3): x, y in the crop's pixels and 1, or 0 where nothing was. That is
-    mostly `told` (N, K, 2), what a first look said in pixels of the pictures as stored, nan where
+    mostly `told` (N, K, 2), what a first stage said in pixels of the pictures as stored, nan where
     it found nothing; else it is made up."""
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, pictures, 0, dice)
@@ -132,7 +133,7 @@ def _first_look(
 
 
 def _kept(xy: Tensor, sure: Tensor, dice: Dice) -> Tensor:
-    """(N, K): which of the sure keypoints a first look finds: all, some, or only those on one side
+    """(N, K): which of the sure keypoints a first stage finds: all, some, or only those on one side
     of a line; at least two of them."""
     count, kinds = sure.shape
     lost = dice.uniform(0, 1, count, kinds) < dice.uniform(-0.4, 0.4, count, 1)
@@ -151,7 +152,7 @@ def _found_extent(xy: Tensor, seen: Tensor, size: Size) -> tuple[Tensor, Tensor]
     crop is."""
     low = xy.masked_fill(~seen[..., None], math.inf).amin(dim=1)
     high = xy.masked_fill(~seen[..., None], -math.inf).amax(dim=1)
-    share = box_share(seen.sum(dim=1) / seen.shape[1])
+    share = box_fraction(seen.sum(dim=1) / seen.shape[1])
     extent = ((high - low) / low.new_tensor(size[::-1])).amax(dim=1).clamp(min=LEAST)
     return (low + high) / 2, extent / share
 

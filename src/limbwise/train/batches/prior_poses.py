@@ -1,4 +1,4 @@
-"""What a first look found of the people of a training pack: told to the network of the second.
+"""What a first stage found of the people of a training pack: told to the network of the second.
 
 limbwise eval labels.json images/ --detections found.json
 limbwise train labels.json images/ --network limbwise-person --found found.json

@@ -1,4 +1,5 @@
-"""What a network should say: heatmaps and limb fields drawn from keypoints, for a whole batch.
+"""What a network should say: heatmaps and part affinity fields drawn from keypoints, for a whole
+batch.
 
 Closed forms, on the device the keypoints are on. Nothing loops and little is computed in vain: of
 all keypoints or limbs at once the cells they reach, which are then put in their places.
@@ -61,7 +62,7 @@ def limb_heatmaps(
     return maps.view(shown.shape[0], shown.shape[2], *size)
 
 
-def limb_fields(
+def part_affinity_fields(
     keypoints: Tensor,
     visible: Tensor,
     size: tuple[int, int],
@@ -165,7 +166,7 @@ def _span(low: Tensor, high: Tensor, count: int, stride: int) -> tuple[Tensor, T
 
 
 def _centre(cells: Tensor, stride: int) -> Tensor:
-    """In input pixels; the convention of `Fields`."""
+    """In input pixels; the convention of `NetworkOutput`."""
     return cells * stride + (stride - 1) / 2
 
 

@@ -90,11 +90,11 @@ def _backward(x: Tensor, gradient: Tensor, weight: Tensor, stride: int) -> tuple
         raise TypeError(f"float32 or bfloat16 on a CPU is needed, not {x.dtype} on {x.device}")
     x = x.contiguous(memory_format=torch.channels_last)
     gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
-    taps = weight.flatten(1).t().contiguous()
-    sums = torch.zeros(len(x), *taps.shape)
+    features = weight.flatten(1).t().contiguous()
+    sums = torch.zeros(len(x), *features.shape)
     of_x = torch.empty_like(x)
     shape = (ctypes.c_int64 * 6)(*x.shape, *gradient.shape[2:])
-    tensors = [tensor.data_ptr() for tensor in (x, gradient, taps, of_x, sums)]
+    tensors = [tensor.data_ptr() for tensor in (x, gradient, features, of_x, sums)]
     _native()(*tensors, shape, weight.shape[2], stride, x.dtype == torch.bfloat16)
     return of_x, sums.sum(0).t().reshape_as(weight)
 
