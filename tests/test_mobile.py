@@ -42,7 +42,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     few = {"channels": (8, 8, 8, 8), "modules": (1, 1, 1)}
     made = {
         "detector": build("limbwise-detector", Skeleton((), (), ()), 64, width=0.0625),
-        "second": build("lite-hrnet", COCO, 64, **few),
+        "second": build("lite-hrnet", COCO, 80, **few),
         "told": build("limbwise-person", BODY, 64, width=0.25, channels=16, blocks=1),
     }
     for name, checkpoint in made.items():
@@ -97,7 +97,7 @@ def test_core_ml_is_written_and_says_what_it_is(small, tmp_path) -> None:
     assert export_mobile(small["second"], out) is None
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
     said = coremltools.utils.load_spec(str(out)).description
-    assert said.input[0].type.imageType.width == 48
+    assert said.input[0].type.imageType.width == 64
     description = Description.from_json(said.metadata.userDefined["limbwise"])
     assert description == pytorch.load(small["second"]).description
     with pytest.raises(BadInput, match="is there already"):

@@ -24,6 +24,8 @@ from ..backends.mobile import MISSING, input_size, with_description
 from ..backends.mobile import load as load_mobile
 from ..description import KEY, Description
 from ..errors import BadInput
+from ..networks import limbwise as limbwise_network
+from ..networks import lite_hrnet
 from ..networks.picture_model import PictureModel, for_backends
 from .onnx import TOLERANCE, difference
 
@@ -84,7 +86,7 @@ def _litert(
     _need("litert_torch", "litert-torch")
     if fp16:
         raise BadInput("--fp16 is not for .tflite: its weights stay as they are")
-    with _quiet(out), tempfile.TemporaryDirectory() as folder:
+    with _quiet(out), _enlarging_exactly(), tempfile.TemporaryDirectory() as folder:
         import litert_torch
 
         image = torch.zeros(1, *input_size(its), 3, dtype=torch.uint8)
@@ -95,6 +97,26 @@ def _litert(
         path.write_bytes(data)
         with _quiet(out):  # LiteRT tells what it computes with
             return _checked(checkpoint, load_mobile(path), out)
+
+
+@contextmanager
+def _enlarging_exactly() -> Iterator[None]:
+    """Maps enlarged by a factor that is no whole number, as 10 x 8 cells to 20 x 15, are wrong when
+    litert-torch has converted them; each cell taken by its place is right."""
+    kept: Callable[[Tensor, Tensor], Tensor] = limbwise_network.up
+
+    def up(x: Tensor, like: Tensor) -> Tensor:
+        sides = list(zip(x.shape[2:], like.shape[2:], strict=True))
+        if not any(large % small for small, large in sides):
+            return kept(x, like)
+        rows, columns = (torch.arange(large) * small // large for small, large in sides)
+        return x.index_select(2, rows).index_select(3, columns)
+
+    setattr(lite_hrnet, "up", up)  # noqa: B010 - not as an attribute: mypy knows of no such export
+    try:
+        yield
+    finally:
+        setattr(lite_hrnet, "up", kept)  # noqa: B010
 
 
 def _ncnn(checkpoint: Path, model: PictureModel, its: Description, out: Path, fp16: bool) -> float:
