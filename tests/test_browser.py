@@ -253,7 +253,7 @@ def test_confidence_begins_at_the_default_and_people_counts_what_is_drawn(driver
     seen = seeing()
     person = seen(IMAGE)[0]
     unsure = replace(person, confidence=np.full_like(person.confidence, MIN_CONFIDENCE - 0.1))
-    seen.read = lambda *_: [person, unsure]
+    seen.decode = lambda *_: [person, unsure]
     with serving([seen]) as site:
         page = Page(driver, site)
         page.drop(encoded(IMAGE, ".png"), "pole.png", "image/png")

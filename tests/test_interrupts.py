@@ -82,11 +82,13 @@ def test_a_pipe_that_nobody_reads_does_not_keep_who_is_stopped(form: str, tmp_pa
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     pose = Pose(COCO, np.ones((17, 2), np.float32), np.ones(17, np.float32), 1.0)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    stop = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
 
     def fill() -> None:
         with open_writer(tmp_path / "pipe", form) as writer:
             for index in range(10_000):
+                if index == 200:  # the pipe, 64 kB, is full in a moment
+                    stop.start()
                 with held(0.3):
                     writer.add(Result("a.mp4", index, 0.0, 9, 9, [pose]))
 
