@@ -87,7 +87,7 @@ def test_a_pipe_that_nobody_reads_does_not_keep_who_is_stopped(form: str, tmp_pa
     def fill() -> None:
         with open_writer(tmp_path / "pipe", form) as writer:
             for index in range(10_000):
-                if index == 200:  # the pipe, 64 kB, is full in a moment
+                if index == 20:  # the pipe, 64 kB, is full in a moment
                     stop.start()
                 with held(0.3):
                     writer.add(Result("a.mp4", index, 0.0, 9, 9, [pose]))

@@ -58,14 +58,14 @@ def test_reading_network_and_taking_happen_at_the_same_time() -> None:
             yield frame
 
     estimate, looks = where_it_is_bright(), count()
-    look = estimate.look
+    infer = estimate.infer
 
     def looking(image: np.ndarray):
         if next(looks) == 4:
             meeting.wait()
-        return look(image)
+        return infer(image)
 
-    estimate.look = looking
+    estimate.infer = looking
     found = met((frame for frame, _ in flow(met(reader(8), 5), estimate)), 3)
     assert [frame.index for frame in found] == list(range(8))
 
