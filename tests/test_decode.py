@@ -306,7 +306,7 @@ def test_between_the_last_cell_and_the_edge_the_field_is_the_last_cells(far, upr
     last = (slice(None), -1 if far else 0) if upright else (-1 if far else 0, slice(None))
     limbs[0, int(upright)][last] = 0.5
     fields = NetworkOutput(np.stack([gaussian(size, *end) for end in ends]), limbs)
-    (pose,) = decode(fields, LINE, size_weight=0)
+    (pose,) = decode(fields, LINE, DecodeOptions(size_weight=0))
     assert pose.score == pytest.approx(0.5, abs=1e-3)
     assert fields.cells(pose.xy) == pytest.approx(np.array(ends), abs=0.05)
 
