@@ -18,14 +18,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from limbwise import decode as module
+from limbwise import peaks
 from limbwise.bench import machine
 from limbwise.data.coco_file import CocoFile, read_coco
-from limbwise.decode import DecodeOptions, Limbs, Peaks, decode
+from limbwise.decode import DecodeOptions, Limbs, decode
 from limbwise.estimator import load
 from limbwise.evaluation.evaluate import score
 from limbwise.geometry import View, letterbox
 from limbwise.network_output import NetworkOutput
 from limbwise.outputs.records import coco_person
+from limbwise.peaks import Peaks
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY, COCO
 from limbwise.sources.image import read_picture
@@ -192,13 +194,14 @@ def mean_confidence(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
 
 
 def sum_of_limbs(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
-    pose = module._pose
+    plain = module._poses
 
-    def unrooted(person: Any, *rest: Any) -> Pose:
-        made = pose(person, *rest)
-        return replace(made, score=made.score * float(np.sqrt(person.limbs)))
+    def unrooted(people: Any, *rest: Any) -> list[Pose]:
+        for person in people:
+            person.score *= np.sqrt(person.limbs)
+        return plain(people, *rest)
 
-    with patched("_pose", unrooted):
+    with patched("_poses", unrooted):
         return decode(fields, skeleton)
 
 
@@ -218,17 +221,18 @@ def three_or_more(fields: NetworkOutput, skeleton: Any) -> list[Pose]:
 
 
 class patched:  # noqa: N801 - reads as a verb
-    """Replaces a function of limbwise.decode for a while."""
+    """Replaces a function of limbwise.decode, or of limbwise.peaks, for a while."""
 
     def __init__(self, name: str, function: Any) -> None:
         self.name, self.function = name, function
+        self.home = module if hasattr(module, name) else peaks
 
     def __enter__(self) -> None:
-        self.kept = getattr(module, self.name)
-        setattr(module, self.name, self.function)
+        self.kept = getattr(self.home, self.name)
+        setattr(self.home, self.name, self.function)
 
     def __exit__(self, *_: object) -> None:
-        setattr(module, self.name, self.kept)
+        setattr(self.home, self.name, self.kept)
 
 
 if __name__ == "__main__":

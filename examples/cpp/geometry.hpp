@@ -1,5 +1,5 @@
 // Coordinates of a picture and of a network's input, and how the one becomes the other.
-// As src/limbwise/view.py: the centre of a pixel is a whole number.
+// As src/limbwise/geometry.py: the centre of a pixel is a whole number.
 #pragma once
 
 #include <utility>

@@ -1,7 +1,7 @@
 """Boxes of people, out of what a detector says of every cell: the sure ones, each person once.
 
 A box is left, top, right, bottom and a score. Edges lie between pixels: the picture's own are at
--0.5 and its size less 0.5 (view.py).
+-0.5 and its size less 0.5 (geometry.py).
 """
 
 import numpy as np

@@ -40,7 +40,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """N pictures with P people and R regions, in pixels as limbwise counts them (view.py).
+    """N pictures with P people and R regions, in pixels as limbwise counts them (geometry.py).
 
     sizes (N, 2) height and width; keypoints (P, K, 2), state (P, K) ABSENT, UNSURE or SURE, boxes
     (P, 4) left top right bottom, areas (P,); regions (R, 4), boxes of people without keypoints.

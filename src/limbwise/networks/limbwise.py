@@ -5,7 +5,7 @@
                                   +- stride  8 -> 96 -> (+) -> 3 blocks -> heatmaps, PAFs
 
 With `boxes` a small head at strides 8 and 16 finds people as boxes too, as a detector does
-(detector_network.py).
+(detector.py).
 
 Built of what CPUs run well and int8 survives: convolutions, ReLU6, additions; no squeeze-excite, no
 sigmoid. Each block is a 7x7 convolution per channel and two 1x1 (ConvNeXt's shape, Liu et al. 2022,

@@ -1,7 +1,7 @@
 """Augmented batches, made whole on the device where the pictures are.
 
-Samples -> a plane for each sample and a crop of it (crop.py) -> its pixels (paint.py) and its
-labels (weights.py) -> Batch
+Samples -> a plane for each sample and a crop of it (crop.py) -> its pixels (pixels.py) and its
+labels (loss_masks.py) -> Batch
 """
 
 from dataclasses import dataclass, replace

@@ -51,7 +51,7 @@ def feed(
 ) -> Sampler:
     """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch; for
     a network of crops of one person every person, of whom a first stage `found` so much
-    (first_look.py).
+    (prior_poses.py).
 
     A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
 
