@@ -11,6 +11,7 @@ from conftest import REFERENCE, needs_reference
 from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.backends.base import Backend
 from limbwise.description import Description
+from limbwise.distributed.job import settled
 from limbwise.errors import BadInput
 from limbwise.estimator import load, load_pair, stages
 from limbwise.export.onnx import export, export_like_the_original
@@ -187,6 +188,19 @@ def test_each_runtime_and_precision_takes_its_file_of_a_bundled_model(monkeypatc
         ("onnx", "limbwise-detector.onnx"), ("onnx", "limbwise-pose.onnx"),
         ("torch", "limbwise-detector.onnx"), ("torch", "limbwise-pose.onnx"),
     ]  # fmt: skip
+
+
+def test_a_pairs_own_input_size_is_used_however_it_is_loaded():
+    bundled = CATALOGUE["fast"]
+    assert bundled.height
+    assert bundled.height != load_pair("accurate", precision="f32")[0].description.height
+    assert load_pair("fast", precision="f32")[0].description.height == bundled.height
+    assert load("fast", precision="f32").height == bundled.height
+    assert load("fast", precision="f32", height=224).height == 224
+    assert settled("fast", precision="f32").estimator().height == bundled.height
+    assert settled("fast", precision="f32", height=224).estimator().height == 224
+    alone = load_pair(bundled.first.plain, person=False, precision="f32")[0]
+    assert alone.description.height != bundled.height
 
 
 def test_names_of_models_mean_pairs_and_one_stage_does_without() -> None:

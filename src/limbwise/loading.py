@@ -1,5 +1,6 @@
 """From the name of a model to its backends: which files, in which precision, computed by whom."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from .backends import mobile, onnxruntime, openvino, pytorch
@@ -37,7 +38,10 @@ def load_pair(
         return pytorch.load(path, threads, precision, device)
 
     first, second = stages(model, person)
-    return started(first), started(second) if second else None
+    bundled, finder = named(model), started(first)
+    if bundled and bundled.height:
+        finder = replace(finder, description=replace(finder.description, height=bundled.height))
+    return finder, started(second) if second else None
 
 
 def stages(

@@ -44,7 +44,7 @@ def without_impossible(pose: Pose, most: float = MOST) -> Pose:
     sure = sizes[(least > _SURE) & np.isfinite(sizes)]
     if len(sure) < 4:
         return pose
-    too_long = np.flatnonzero(sizes > most * np.quantile(sure, 0.75))
+    too_long = np.flatnonzero(sizes > most * _third_quartile(sure))
     if not len(too_long):
         return pose
     xy, confidence = pose.xy.copy(), pose.confidence.copy()
@@ -52,6 +52,13 @@ def without_impossible(pose: Pose, most: float = MOST) -> Pose:
     lost = np.where(weaker, start, end)[too_long]
     xy[lost], confidence[lost] = np.nan, 0
     return type(pose)(pose.skeleton, xy, confidence, pose.score, pose.id)
+
+
+def _third_quartile(values: NDArray[np.floating]) -> float:
+    """As `np.quantile(values, 0.75)`, which takes 15 times as long for a dozen values."""
+    place = 0.75 * (len(values) - 1)
+    below, above = np.sort(values)[[int(place), -int(-place // 1)]]
+    return float(below + (place - int(place)) * (above - below))
 
 
 @lru_cache(maxsize=8)

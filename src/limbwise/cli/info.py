@@ -73,6 +73,7 @@ def _bundled(model: Bundled) -> Facts:
     return {
         "kind": "bundled model",
         "does": model.about,
+        **({"input": f"{model.height} pixels on the longer side"} if model.height else {}),
         **model.figures,
         "files": ", ".join(f"{path.name} ({_megabytes(path)})" for path in stages),
         "licence": "Apache-2.0",

@@ -65,6 +65,7 @@ def settled(
             digest.update(file.read_bytes())
     name = bundled.name if bundled else Path(str(model)).stem
     version = f"{__version__}-{digest.hexdigest()[:12]}"
+    height = height or (bundled.height if bundled else None)
     return Job(ways, name, version, height, min_score, max_people, smooth)
 
 

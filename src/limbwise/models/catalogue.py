@@ -42,12 +42,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Bundled:
-    """A bundled model: its network, or of a pair the first and the second stage's."""
+    """A bundled model: its network, or of a pair the first and the second stage's; `height` is the
+    input size of the first if the pair wants another than that network says."""
 
     name: str
     first: Network
     second: Network | None
     about: str
+    height: int | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -61,7 +63,9 @@ CATALOGUE = {
     each.name: each
     for each in (
         Bundled(DEFAULT, _DETECTOR, Network("limbwise-pose"), "finds boxes, then 256 x 192 crops"),
-        Bundled("fast", _DETECTOR, Network("limbwise-pose-fast"), "boxes, then 160 x 120 crops"),
+        Bundled(
+            "fast", _DETECTOR, Network("limbwise-pose-fast"), "boxes, then 144 x 112 crops", 256
+        ),
         Bundled(ONE_STAGE, Network("limbwise"), None, "everybody at once, by part affinity fields"),
     )
 }
