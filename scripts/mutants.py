@@ -37,7 +37,7 @@ TESTS = ROOT / "tests"
 # Modules and their tests: the one place to change when files move.
 MODULES = {
     "decode.py": ("test_decode.py", "test_defaults.py"),
-    "peaks.py": ("test_decode.py", "test_defaults.py"),
+    "peaks.py": ("test_peaks.py", "test_decode.py", "test_defaults.py"),
     "refine.py": ("test_refine.py", "test_boxes_to_poses.py", "test_defaults.py"),
     "geometry.py": ("test_view.py", "test_refine.py"),
     "track.py": ("test_track.py", "test_defaults.py"),
