@@ -18,7 +18,7 @@ from limbwise.export.onnx import export
 from limbwise.networks.checkpoint import build, load, save
 from limbwise.networks.detector import decoded
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.batches import batch as augment
+from limbwise.train.batches.batch import TargetOptions, augmented
 from limbwise.train.batches.loss_masks import boxes_in_sight
 from limbwise.train.boxes import BoxTargets, assigned, box_loss, giou
 from limbwise.train.config import Augment, TrainConfig
@@ -59,8 +59,10 @@ def test_a_box_goes_where_its_person_goes(left, top, width, height, seed, mosaic
     samples = world(*[signs((left, top, left + width, top + height))] * 4)
     generator = torch.Generator().manual_seed(seed)
     how = Augment(mosaic=mosaic, turn=turn, turn_any=0, person=(0.3, 0.7), **ONLY_PLACE)
-    batch = augment.augmented(samples, torch.arange(4), (128, 160), generator, how, maps=False)
-    for image, boxes, hardly in zip(batch.images, batch.boxes, batch.ignored, strict=True):
+    only_boxes = TargetOptions(Skeleton((), (), ()), boxes=(8, 16, 32))
+    batch = augmented(samples, torch.arange(4), (128, 160), generator, how, only_boxes)
+    people, ignored = batch.boxes.people, batch.boxes.ignored
+    for image, boxes, hardly in zip(batch.images, people, ignored, strict=True):
         boxes = boxes[~boxes[:, 0].isnan()]
         whole = (boxes > 2).all() and (boxes[:, 2:] < torch.tensor([157, 125])).all()
         if len(boxes) != 1 or not whole or not hardly.isnan().all():

@@ -10,8 +10,9 @@ import torch
 from ..atomic import failing_to_write
 from ..geometry import Image
 from ..networks.checkpoint import Checkpoint, normalised
+from .batches.batch import Sampler
 from .colours import overlaid, warm, wheel
-from .loop import Look, Report, Sampler
+from .loop import Look, Report
 
 PICTURES = 4
 
@@ -61,16 +62,16 @@ def target_and_prediction(made: Checkpoint, sample: Sampler) -> list[Image]:
     said; none of a network that finds boxes only."""
     if not made.traits.keypoints:
         return []
-    (pictures, *found), targets = sample(0, PICTURES, (0, 1))
+    batch = sample(0, PICTURES, (0, 1))
     device = next(made.network.parameters()).device
-    x = normalised(pictures.to(device), made.traits)
-    outputs = made.network.eval()(x, *(each.to(device) for each in found))
+    images, *prior = (each.to(device) for each in batch.inputs)
+    outputs = made.network.eval()(normalised(images, made.traits), *prior)
     maps, limbs = outputs[: -1 if made.traits.boxes else None][-2:]
-    hottest = maps[:, : targets.heatmaps.shape[1]].amax(dim=1)
-    said = hottest.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)
-    wanted = targets.heatmaps.amax(dim=1).cpu().numpy(), targets.limbs.cpu().numpy()
+    hottest = maps[:, : batch.heatmaps.shape[1]].amax(dim=1)
+    said = hottest.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(batch.limbs.shape)
+    wanted = batch.heatmaps.amax(dim=1).cpu().numpy(), batch.limbs.cpu().numpy()
     drawn = []
-    for n, image in enumerate(pictures.permute(0, 2, 3, 1).cpu().numpy()):
+    for n, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
         rows = []
         for heat, fields in ((a[n], b[n]) for a, b in (wanted, said)):
             fields_too = [overlaid(image, wheel(fields))] if len(fields) else []

@@ -26,7 +26,6 @@ from ..skeleton import Skeleton
 from .batches.batch import Batch, augmented
 from .batches.pictures import Progress, load_pictures, unreadable
 from .batches.samples import samples
-from .batches.targets import heatmaps, part_affinity_fields
 from .colours import overlaid, warm, wheel
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512)  # pixels, of the long side of people
@@ -115,7 +114,7 @@ def _figures(labels: Labels, shown: int, size: tuple[int, int], seed: int) -> _F
     if not len(kept):
         return
     generator = torch.Generator().manual_seed(seed)
-    batch = augmented(kept, torch.arange(len(kept)), size, generator, stride=_STRIDE)
+    batch = augmented(kept, torch.arange(len(kept)), size, generator)
     good = np.flatnonzero(pictures.sizes[:, 0, 0].numpy())
     for n, number in enumerate(good.tolist()):
         title = f"picture {chosen.ids[number]}: {chosen.files[number].name}"
@@ -151,14 +150,10 @@ def _with_people(
 
 def _targets(batch: Batch, n: int, skeleton: Skeleton) -> list[Image]:
     image = np.ascontiguousarray(batch.images[n].permute(1, 2, 0).numpy())
-    xy, visible = batch.keypoints[n : n + 1], batch.visible[n : n + 1]
-    cells = (image.shape[0] // _STRIDE, image.shape[1] // _STRIDE)
-    heat = heatmaps(xy, visible, cells, _STRIDE)[0].amax(dim=0).numpy()
-    fields = part_affinity_fields(xy, visible, cells, skeleton, _STRIDE)[0].numpy()
-    weights = [batch.keypoint_weights[n].amin(dim=0), batch.limb_weights[n].amin(dim=0)]
-    state = visible[0].numpy().astype(int) * SURE
-    people = _with_people(image.copy(), xy[0].numpy(), state, skeleton)
-    drawn = [warm(heat), wheel(fields)]
+    weights = [batch.heatmap_weight[n].amin(dim=0), batch.limb_weight[n].amin(dim=0)]
+    state = batch.visible[n].numpy().astype(int) * SURE
+    people = _with_people(image.copy(), batch.keypoints[n].numpy(), state, skeleton)
+    drawn = [warm(batch.heatmaps[n].amax(dim=0).numpy()), wheel(batch.limbs[n].numpy())]
     return [people] + [
         overlaid(image, colours, masked.numpy())
         for colours, masked in zip(drawn, weights, strict=True)

@@ -27,16 +27,13 @@ from ..errors import BadInput
 from ..interrupts import Stopped, Waiting, held
 from ..networks import checkpoint as checkpoints
 from ..networks.checkpoint import Checkpoint
+from .batches.batch import Sampler
 from .config import TrainConfig
 from .freeze import fold, freeze
-from .loss import Targets, loss
+from .loss import loss
 from .native.depthwise import accelerate
 from .optimizers import computes_bf16, optimizers
 
-# What a network is given: pictures (N, 3, H, W) 0..255, and what a first stage found if it asks
-Inputs = tuple[Tensor, ...]
-# (step, how many pictures, which share: rank and of how many) -> inputs and targets
-Sampler = Callable[[int, int, tuple[int, int]], tuple[Inputs, Targets]]
 Validate = Callable[[Checkpoint], dict[str, float]]
 # (step, figures), after every step: {} where there are none
 Report = Callable[[int, dict[str, float]], None]
@@ -176,14 +173,13 @@ class Run:
         share = self.rank, self.processes
         totals: dict[str, Tensor] = {}
         for part in range(config.accumulate):
-            (pictures, *found), targets = sample(
-                self.step * config.accumulate + part, config.batch_size, share
-            )
-            x = checkpoints.normalised(pictures.to(self.device), self.made.traits)
+            batch = sample(self.step * config.accumulate + part, config.batch_size, share)
+            images, *prior = (each.to(self.device) for each in batch.inputs)
+            x = checkpoints.normalised(images, self.made.traits)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                outputs = forward(x, *(each.to(self.device) for each in found))
-            losses = loss(outputs, targets)
+                outputs = forward(x, *prior)
+            losses = loss(outputs, batch)
             (losses["total"] / config.accumulate).backward()  # type: ignore[no-untyped-call]
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0) + value.detach() / config.accumulate

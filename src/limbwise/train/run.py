@@ -27,10 +27,11 @@ from ..networks.person import PersonNetwork
 from ..networks.picture_model import PictureModel
 from ..skeleton import BODY, COCO, Skeleton
 from .batch_memory import check_batch
+from .batches.batch import Sampler
 from .batches.loader import feed, worth_a_look
 from .batches.prior_poses import read_found
 from .config import TrainConfig
-from .loop import Look, Report, Run, Sampler, Validate, join_processes
+from .loop import Look, Report, Run, Validate, join_processes
 
 Paths = Sequence[str | Path]
 
