@@ -24,7 +24,7 @@ import pytest
 
 from browsing import PROBLEM, SHOWN, Page, browser, needs_chromium, npm_package
 from conftest import VAL
-from limbwise import boxes, estimator, proportions, refine
+from limbwise import boxes, estimator, pose, proportions, refine
 from limbwise.estimator import SAMPLE, load
 from limbwise.models.catalogue import MODELS
 from limbwise.server.static_page import OWN, RUNTIME, SHARED, STATIC
@@ -132,7 +132,7 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
         "FOUND": usual[1]["least"],
         "SURE": refine._SURE,
         "OUTSIDE": refine._OUTSIDE,
-        "BOX_AREA": refine._BOX_AREA,
+        "BOX_AREA": pose.BOX_AREA,
         "SAME": usual[1]["same"],
     }
     assert constants("proportions.js") == {"MOST": proportions.MOST}

@@ -11,6 +11,12 @@ from .skeleton import MIDPOINTS, Skeleton
 
 Array = NDArray[np.float32]
 
+# OKS measures by a person's area, which is that of the outline. Where nobody drew one it is taken
+# to be a share of what is known of the person:
+KEYPOINTS_AREA = 0.6  # of the box of the keypoints, from which head, hands and feet stick out
+BOX_AREA = 0.53  # of the box round the whole person: COCO's people fill so much of theirs
+SIZE_AREA = 0.2  # of the square of a tracked person's size (track.py): about half the box again
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pose:
@@ -55,6 +61,12 @@ class Pose:
         left, top = self.xy[self.found].min(axis=0)
         right, bottom = self.xy[self.found].max(axis=0)
         return float(left), float(top), float(right), float(bottom)
+
+    @property
+    def area(self) -> float:
+        """About the person's, in square pixels, by the found keypoints; nan if none is found."""
+        left, top, right, bottom = self.box
+        return KEYPOINTS_AREA * (right - left) * (bottom - top)
 
     def moved(self, to: Callable[[Array], Array]) -> "Pose":
         """The same person in other coordinates: `to` maps (K, 2) to (K, 2)."""

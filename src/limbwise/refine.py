@@ -20,7 +20,7 @@ from .description import Description
 from .errors import BadInput
 from .geometry import Image, View, warp_crop
 from .peaks import argmax
-from .pose import Pose, oks
+from .pose import BOX_AREA, Pose, oks
 from .proportions import without_impossible
 from .skeleton import BODY, COCO, Skeleton
 
@@ -30,8 +30,6 @@ LEAST = 0.05  # pixels of the picture per pixel of a crop: what is smaller is no
 BOX_MARGIN = 1.25  # times a person's box is a crop, as in the published second stages
 SIGMA = 4.0  # of the Gaussians that a network learnt if it does not say, in pixels of a crop
 MAX_PEOPLE = 30  # at whom the second stage looks
-_AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
-_BOX_AREA = 0.53  # of a person's whole box, the same: COCO's people fill so much of theirs
 _SURE = 0.2  # confidence of a keypoint that counts in a person's score
 _OUTSIDE = 0.35  # of the box's longer side: how far beyond it a keypoint may lie
 
@@ -71,7 +69,7 @@ def refine(
     said = runtime(pictures, told if tell else np.zeros_like(told))
     heatmaps = np.stack([fields.heatmaps for fields in said])
     heights = heatmaps.max(axis=(2, 3))
-    spread = np.array([_spread(p.moved(v.forward)) for p, v in zip(poses, views, strict=True)])
+    spread = np.sqrt([p.moved(v.forward).area for p, v in zip(poses, views, strict=True)])
     sigmas = 2 * spread[:, None] * np.asarray(runtime.description.skeleton.sigmas)
     drawn = (runtime.description.sigma or SIGMA) / said[0].stride
     cells, hopes = argmax(expected_oks(heatmaps, sigmas / said[0].stride, drawn))
@@ -122,7 +120,7 @@ def poses_in_boxes(
         _pose(its.skeleton, view.inverse(fields.pixels(xy)), sure, box, least, edges)
         for view, fields, xy, sure, box in zip(views, said, cells, confidence, boxes, strict=True)
     ]
-    areas = _BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    areas = BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return [without_impossible(_as_body(pose)) for pose in distinct(poses, same, areas)]
 
 
@@ -220,12 +218,6 @@ def _blur(sigma: Floats, count: int) -> Floats:
     return blur
 
 
-def _spread(pose: Pose) -> float:
-    """The root of a person's area, in pixels."""
-    left, top, right, bottom = pose.box
-    return float(np.sqrt(_AREA * (right - left) * (bottom - top)))
-
-
 def check_pair(first: Description, person: Description) -> None:
     """BadInput if a network for crops of one person does not fit to the one that finds people."""
     if not person.crop:
@@ -274,8 +266,8 @@ def distinct(
     poses: Sequence[Pose], same: float, areas: Sequence[float] | Floats | None = None
 ) -> list[Pose]:
     """Best first, without those who are more than `same` (OKS) like somebody better; `areas` of the
-    people, in square pixels, are those of their keypoints' boxes if they are not given."""
-    sizes = [_spread(pose) ** 2 for pose in poses] if areas is None else areas
+    people, in square pixels, are `Pose.area` if they are not given."""
+    sizes = [pose.area for pose in poses] if areas is None else areas
     kept: list[Pose] = []
     for pose, area in sorted(zip(poses, sizes, strict=True), key=lambda each: -each[0].score):
         if pose.found.any() and oks(pose, kept, area).max(initial=0) <= same:
