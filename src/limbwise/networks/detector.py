@@ -229,6 +229,7 @@ class DetectorNetwork(nn.Module):
     keypoints = 0
     limbs = 0
     finds: tuple[str, ...] = ()
+    people = None
     crops = False
     prior = False
     offset = 3.5

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
+from ..skeleton import BODY
 
 
 def conv(
@@ -122,6 +123,7 @@ class LightweightOpenPose(nn.Module):
     mean = 128.0
     scale = 1 / 256
     finds = ("keypoints", "limbs")
+    people = BODY  # its files do not say which, and whoever reads them takes them for these
     crops = False
     boxes: tuple[int, ...] = ()
     fit = "height"

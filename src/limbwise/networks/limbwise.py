@@ -129,6 +129,7 @@ class LimbwiseNetwork(nn.Module):
     mean = 127.0
     scale = 1 / 128
     finds = ("keypoints", "limbs")
+    people = None
     crops = False
     boxes: tuple[int, ...] = ()
     fit = "height"

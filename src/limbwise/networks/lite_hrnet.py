@@ -139,6 +139,7 @@ class LiteHRNet(nn.Module):
     limbs = 0
     pretrained = ("stem", "branches", "stages", "head")  # learn at `trunk_lr` times the rate
     finds = ("keypoints",)
+    people = None
     boxes = ()
     fit = "height"
     prior = False  # it is told nothing of what the first stage found

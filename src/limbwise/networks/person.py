@@ -36,6 +36,7 @@ class PersonNetwork(nn.Module):
     scale = 1 / 128
     limbs = 0
     finds = ("keypoints",)
+    people = None
     crops = True
     boxes: tuple[int, ...] = ()
     fit = "height"

@@ -150,8 +150,10 @@ def _options(config: TrainConfig) -> dict[str, Any]:
     if config.stages is not None:
         options["refinement_stages"] = config.stages
     if config.boxes:
-        if config.network != "limbwise":
-            raise BadInput(f"--boxes goes with --network limbwise, not with {config.network}")
+        kind_of(config.network)
+        able = [name for name, its in NETWORKS.items() if "boxes" in signature(its).parameters]
+        if config.network not in able:
+            raise BadInput(f"--boxes goes with --network {able[0]}, not with {config.network}")
         options["boxes"] = True
     return options
 
@@ -159,8 +161,9 @@ def _options(config: TrainConfig) -> dict[str, Any]:
 def _prior(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> Any:
     """What a first stage found; results name pictures by id, so there may be one label file
     only."""
-    if not made.description.crop:
-        raise BadInput(f"{made.description.name} is told nothing: --found is for limbwise-person")
+    if not made.traits.prior:
+        able = ", ".join(name for name in NETWORKS if kind_of(name).prior)
+        raise BadInput(f"{made.description.name} takes no prior keypoints: --found is for {able}")
     if len(data.annotations) > 1:
         raise BadInput("--found goes with one label file: its ids may mean others in a second one")
     return read_found(labels, data.files[0], found)
@@ -191,9 +194,8 @@ def begin(
     if init and init != "imagenet" and not init.startswith("mobilenet:"):
         path = _bundled(network) if init == "bundled" else Path(init)
         return _from_checkpoint(load(path), network, skeleton, size, options)
-    if network == "lightweight-openpose":
-        skeleton = BODY if skeleton == TRAINED else skeleton
-    made = build(network, skeleton, size, **options)
+    people = kind_of(network).people if skeleton == TRAINED else None
+    made = build(network, people or skeleton, size, **options)
     if init == "imagenet":
         if not isinstance(made.network, LimbwiseNetwork | PersonNetwork):
             raise BadInput("only limbwise's own networks start from these ImageNet weights")
