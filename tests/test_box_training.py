@@ -23,9 +23,9 @@ from limbwise.train.batches.loss_masks import boxes_in_sight
 from limbwise.train.boxes import BoxTargets, assigned, box_loss, giou
 from limbwise.train.config import Augment, TrainConfig
 from limbwise.train.run import Data, train
-from test_augment import ONLY_PLACE, blueness, world
+from test_augmentation import ONLY_PLACE, blueness, world
 from test_detector import SMALL, script
-from test_run import kites
+from test_train_run import kites
 
 NAN = math.nan
 
