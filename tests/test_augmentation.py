@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece
+from limbwise.data.annotations import LABELLED, UNCERTAIN, UNLABELLED, Labels, Piece
 from limbwise.geometry import letterbox
 from limbwise.skeleton import Skeleton
 from limbwise.train.batches import pictures as decoding
@@ -137,7 +137,9 @@ def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed, mosaic) -> Non
     pictures = []
     for k in range(3):
         for one in people:
-            keypoints = [(*xy, SURE if k == number else ABSENT) for number, xy in enumerate(one)]
+            keypoints = [
+                (*xy, LABELLED if k == number else UNLABELLED) for number, xy in enumerate(one)
+            ]
             pictures.append((blobs((120, 160), [one[k]], 4), [keypoints], []))
     batch = made(world(*pictures), seed, person=(0.3, 1.2), mosaic=mosaic, **ONLY_PLACE)
     for n, image in enumerate(batch.images):
@@ -162,7 +164,7 @@ def ends(flip: float) -> Batch:
     """The left end is blue, the right end red."""
     image = np.zeros((100, 100, 3), np.uint8)
     image[45:56, 65:76, 0] = image[45:56, 25:36, 2] = 255
-    person = [(70, 50, SURE), (30, 50, SURE), (50, 50, SURE)]
+    person = [(70, 50, LABELLED), (30, 50, LABELLED), (50, 50, LABELLED)]
     return made(world((image, [person], [])), **STILL | {"flip": flip}, person=(0.5, 0.5))
 
 
@@ -201,7 +203,7 @@ def flat(people: People, regions: list[Box] | None = None) -> tuple[np.ndarray, 
 
 
 def test_what_is_unsure_is_masked_where_it_is_and_only_there() -> None:
-    person = [(40, 60, UNSURE), (120, 60, SURE), (80, 60, SURE)]
+    person = [(40, 60, UNCERTAIN), (120, 60, LABELLED), (80, 60, LABELLED)]
     batch = letterboxed(world(flat([person])), torch.tensor([0]), (128, 160))
     assert batch.visible[0, 0].tolist() == [False, True, True]
     heat, limbs = batch.heatmap_weight[0], batch.limb_weight[0]
@@ -231,8 +233,8 @@ def test_bands_round_limbs_are_gaussians_of_the_distance(xy, one, other) -> None
 
 
 def test_a_large_person_is_masked_more_widely_than_a_small_one() -> None:
-    small = [(78, 64, UNSURE), (82, 64, SURE), (80, 60, SURE)]
-    large = [(80, 64, UNSURE), (159, 0, SURE), (0, 127, SURE)]
+    small = [(78, 64, UNCERTAIN), (82, 64, LABELLED), (80, 60, LABELLED)]
+    large = [(80, 64, UNCERTAIN), (159, 0, LABELLED), (0, 127, LABELLED)]
     samples = world(flat([small]), flat([large]))
     masked, enlarged = (
         (1 - letterboxed(samples, torch.tensor([0, 1]), size).heatmap_weight[:, 0])
@@ -243,7 +245,7 @@ def test_a_large_person_is_masked_more_widely_than_a_small_one() -> None:
 
 
 def test_what_is_labelled_counts_though_a_region_lies_over_it() -> None:
-    person = [(40, 60, SURE), (120, 60, SURE), (80, 60, ABSENT)]
+    person = [(40, 60, LABELLED), (120, 60, LABELLED), (80, 60, UNLABELLED)]
     batch = letterboxed(world(flat([person], [(0, 0, 159, 127)])), torch.tensor([0]), (128, 160))
     heat = batch.heatmap_weight[0]
     assert heat[0, 7, 4] == heat[0, 7, 5] == heat[1, 7, 14] == 1
@@ -253,8 +255,8 @@ def test_what_is_labelled_counts_though_a_region_lies_over_it() -> None:
 
 
 def test_nobody_is_punished_for_people_of_other_pictures() -> None:
-    one = [(40, 60, SURE), (120, 60, SURE), (80, 60, SURE)]
-    another = [(40, 90, UNSURE), (120, 90, UNSURE), (80, 90, UNSURE)]
+    one = [(40, 60, LABELLED), (120, 60, LABELLED), (80, 60, LABELLED)]
+    another = [(40, 90, UNCERTAIN), (120, 90, UNCERTAIN), (80, 90, UNCERTAIN)]
     samples = world(flat([one]), flat([one, another, another]), flat([]))
     batch = letterboxed(samples, torch.tensor([0, 1, 2]), (128, 160))
     assert batch.visible.any(dim=2).tolist() == [[True, False, False]] * 2 + [[False] * 3]
@@ -283,7 +285,11 @@ def test_a_letterboxed_picture_is_what_the_network_will_see(rows, columns, seed)
     image = decoding.cv2.resize(small, (columns, rows), interpolation=decoding.cv2.INTER_CUBIC)
     if columns > 4 * rows:
         return
-    person = [(columns / 3, rows / 2, SURE), (0, 0, SURE), (columns - 1, rows - 1, SURE)]
+    person = [
+        (columns / 3, rows / 2, LABELLED),
+        (0, 0, LABELLED),
+        (columns - 1, rows - 1, LABELLED),
+    ]
     batch = letterboxed(world((image, [person], [])), torch.tensor([0]), size)
     expected, view = letterbox(image, size[0])
     xy = np.array([keypoint[:2] for keypoint in person])
@@ -341,7 +347,9 @@ def crowd() -> Samples:
         people = []
         for _ in range(rng.integers(1, 4)):
             x, y, height = rng.uniform(100, 300), rng.uniform(100, 300), rng.uniform(60, 160)
-            people.append([(x, y, SURE), (x + 5, y + height, SURE), (x - 5, y + height, SURE)])
+            people.append(
+                [(x, y, LABELLED), (x + 5, y + height, LABELLED), (x - 5, y + height, LABELLED)]
+            )
         pictures.append((np.zeros((400, 400, 3), np.uint8), people, []))
     return world(*pictures)
 
@@ -425,7 +433,7 @@ def test_pictures_without_people_make_batches_too() -> None:
 def test_each_change_of_look_changes_the_look_and_nothing_else(change: str) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(60, 190, (128, 160, 3), np.uint8)
-    person = [(40, 60, SURE), (120, 60, SURE), (80, 60, SURE)]
+    person = [(40, 60, LABELLED), (120, 60, LABELLED), (80, 60, LABELLED)]
     samples = world(*[(image, [person], [])] * 8)
     plain = made(samples, **STILL)
     changed = made(
@@ -441,7 +449,7 @@ def test_each_change_of_look_changes_the_look_and_nothing_else(change: str) -> N
 
 def test_turned_off_everything_is_as_it_was() -> None:
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    person = [(0, 0, SURE), (127, 127, SURE), (64, 64, SURE)]
+    person = [(0, 0, LABELLED), (127, 127, LABELLED), (64, 64, LABELLED)]
     still = STILL | {"person": (127 / 128, 127 / 128), "on_person": 1.0}
     batch = made(world((image, [person], [])), size=(128, 128), **still)
     assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), image)
@@ -449,7 +457,7 @@ def test_turned_off_everything_is_as_it_was() -> None:
 
 
 def test_square_pictures_can_be_widened() -> None:
-    person = [(60, 60, SURE), (140, 140, SURE), (100, 100, SURE)]
+    person = [(60, 60, LABELLED), (140, 140, LABELLED), (100, 100, LABELLED)]
     still = STILL | {"squares": 1.5, "on_person": 1.0}
     for image, least in (
         (np.zeros((200, 200, 3), np.uint8), 1.1),
@@ -477,7 +485,7 @@ def test_what_could_not_be_read_is_left_out() -> None:
         (Piece(Path("none"), "none"),) * 3,
         np.full((3, 2), 400),
         np.arange(3, dtype=np.float32).repeat(6).reshape(3, 3, 2),
-        np.full((3, 3), SURE, np.int8),
+        np.full((3, 3), LABELLED, np.int8),
         np.zeros((3, 4), np.float32),
         np.ones(3, np.float32),
         np.arange(4),
@@ -492,7 +500,7 @@ def test_what_could_not_be_read_is_left_out() -> None:
 def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
     """A blob at a third of the size: half a pixel forgotten would be seen."""
     image = blobs((360, 480), [(200, 150)], 9)
-    person = [(200, 150, SURE), (210, 150, SURE), (200, 160, SURE)]
+    person = [(200, 150, LABELLED), (210, 150, LABELLED), (200, 160, LABELLED)]
     samples = world((image, [person], [(100, 100, 200, 200)]))
     labels = Labels(
         SIGN,
@@ -502,7 +510,7 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
         samples.keypoints.numpy(),
         samples.state.numpy(),
         samples.boxes.numpy(),
-        samples.spread.numpy() ** 2,
+        samples.scale.numpy() ** 2,
         np.array([0, 1]),
         samples.regions.numpy(),
         np.array([0, 1]),
@@ -513,7 +521,7 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
     rows, columns = np.indices(light.shape)
     middle = [(light * at).sum() / light.sum() for at in (columns, rows)]
     assert small.keypoints[0, 0].tolist() == pytest.approx(middle, abs=0.1)
-    assert small.spread == pytest.approx(samples.spread / 3)
+    assert small.scale == pytest.approx(samples.scale / 3)
     assert small.regions[0].tolist() == pytest.approx([33, 33, 200 / 3 - 1 / 3, 200 / 3 - 1 / 3])
 
 

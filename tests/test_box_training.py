@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from limbwise.boxes import find_boxes
 from limbwise.cli.app import exit_code
-from limbwise.data.annotations import ABSENT, SURE
+from limbwise.data.annotations import LABELLED, UNLABELLED
 from limbwise.data.coco import read
 from limbwise.export.onnx import export
 from limbwise.networks.checkpoint import build, load, save
@@ -45,7 +45,7 @@ def signs(box: tuple[int, int, int, int]):
     image = np.zeros((120, 160, 3), np.uint8)
     image[top : bottom + 1, left : right + 1, 0] = 250
     edges = left - 0.5, top - 0.5, right + 0.5, bottom + 0.5
-    return image, [[(*edges[:2], SURE), (*edges[2:], SURE), (*edges[:2], ABSENT)]], []
+    return image, [[(*edges[:2], LABELLED), (*edges[2:], LABELLED), (*edges[:2], UNLABELLED)]], []
 
 
 @settings(max_examples=15, deadline=None)

@@ -343,7 +343,7 @@ def test_muon_takes_pointwise_convolutions_between_features_and_adamw_the_rest()
             for value in group["params"]
         }
 
-    recipe = TrainConfig(steps=1, optimizer="muon", lr=0.03, trunk_lr=0.25, weight_decay=0.5)
+    recipe = TrainConfig(steps=1, optimizer="muon", lr=0.03, backbone_lr=0.25, weight_decay=0.5)
     muon, adamw = optimizers(network, recipe)
     assert told(muon) == {"mix.weight": (1, 0.5)}
     assert told(adamw) == {

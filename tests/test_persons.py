@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from limbwise.data.annotations import ABSENT, SURE, UNSURE
+from limbwise.data.annotations import LABELLED, UNCERTAIN, UNLABELLED
 from limbwise.data.coco import read
 from limbwise.errors import BadInput
 from limbwise.pose import Pose
@@ -37,7 +37,7 @@ def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed) -> None:
     assume(all(np.ptp(one, axis=0).max() > 40 for one in people))
     pictures = []
     for number, one in enumerate(people):
-        keypoints = [(*xy, SURE) for xy in one]
+        keypoints = [(*xy, LABELLED) for xy in one]
         pictures.append((blobs((120, 160), [one[number]], 4), [keypoints], []))
     batch = crops(world(*pictures), [0, 1, 2], seed, **ONLY_PLACE)
     for n, image in enumerate(batch.images):
@@ -49,14 +49,14 @@ def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed) -> None:
             assert away.min() < 1.5  # a mirror image has swapped the ends
 
 
-def stick_figure(offset: float = 0.0, state: tuple[int, ...] = (SURE, SURE, SURE)):
+def stick_figure(offset: float = 0.0, state: tuple[int, ...] = (LABELLED, LABELLED, LABELLED)):
     xy = [(40 + offset, 30), (60 + offset, 60), (50 + offset, 90)]
     return [(*place, known) for place, known in zip(xy, state, strict=True)]
 
 
 def test_what_is_told_is_near_the_truth_for_most_and_never_what_nobody_knows() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
-    one = stick_figure(state=(SURE, SURE, SURE))
+    one = stick_figure(state=(LABELLED, LABELLED, LABELLED))
     samples = world(*[(image, [one], [])] * 200)
     batch = crops(samples, list(range(200)))
     told = batch.prior_keypoints[..., 2] == 1
@@ -66,14 +66,17 @@ def test_what_is_told_is_near_the_truth_for_most_and_never_what_nobody_knows() -
     assert 0.25 < told.float().mean() < 0.5
     nothing = ~told.any(dim=1)
     assert 0.4 < nothing.float().mean() < 0.6
-    hidden = world(*[(image, [stick_figure(state=(SURE, ABSENT, SURE))], [])] * 50)
+    hidden = world(*[(image, [stick_figure(state=(LABELLED, UNLABELLED, LABELLED))], [])] * 50)
     batch = crops(hidden, list(range(50)), flip=0.0)
     assert not batch.prior_keypoints[:, 1, 2].any()
 
 
 def test_the_sure_count_the_unsure_do_not_and_the_absent_little() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
-    person = stick_figure(state=(SURE, UNSURE, ABSENT)), stick_figure(state=(SURE, SURE, ABSENT))
+    person = (
+        stick_figure(state=(LABELLED, UNCERTAIN, UNLABELLED)),
+        stick_figure(state=(LABELLED, LABELLED, UNLABELLED)),
+    )
     samples = world(*((image, [each], []) for each in person))
     batch = crops(samples, [0, 1], flip=0.0)
     counts = batch.heatmap_weight.amax(dim=(2, 3))

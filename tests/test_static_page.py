@@ -128,8 +128,8 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
     }
     assert constants("refine.js") == {
         "BOX_MARGIN": refine.BOX_MARGIN,
-        "LEAST": refine.LEAST,
-        "FOUND": usual[1]["least"],
+        "LEAST": refine.MIN_EXTENT,
+        "FOUND": usual[1]["min_confidence"],
         "SURE": refine._SURE,
         "OUTSIDE": refine._OUTSIDE,
         "BOX_AREA": pose.BOX_AREA,

@@ -32,7 +32,7 @@ from .terminal import counting, failing_in_one_line, progress, stderr
 WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl", "config.json")
 
 if TYPE_CHECKING:
-    from ..train.loop import Look, Report, Run
+    from ..train.loop import Report, Run, Show
 
 
 @failing_in_one_line()
@@ -81,8 +81,8 @@ def train(
     check_writable(out.parent / "log.jsonl")
     data = Data(labels, places, val_annotations, val_images, sigmas, category)
     prepared = prepare(data, out, replace(config, resume=_goes_on(config.resume, out)))
-    with _reports(out, prepared.run) as (report, look):
-        made = prepared.train(report, look)
+    with _reports(out, prepared.run) as (report, show):
+        made = prepared.train(report, show)
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 
 
@@ -131,7 +131,7 @@ def _augment(changes: Sequence[str]) -> Augment:
 
 
 @contextmanager
-def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
+def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Show | None]]":
     """What is told of a run: a bar or lines, log.jsonl, TensorBoard where it is there; of several
     processes that torchrun started, the first tells."""
     if run.rank:
@@ -142,7 +142,7 @@ def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
     from ..train.logs import log_to
 
     log = log_to(out / "log.jsonl", run.step)
-    chart, look = board(out, run.step) if has("tensorboard") else (None, None)
+    chart, pictures = board(out, run.step) if has("tensorboard") else (None, None)
     its = run.schedule
     stderr.print(
         f"limbwise: {run.made.description.name}, steps {run.step} to {its.steps}, each of "
@@ -158,7 +158,7 @@ def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
                 chart(step, figures)
             show(step, ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
 
-        yield report, look
+        yield report, pictures
 
 
 @failing_in_one_line()

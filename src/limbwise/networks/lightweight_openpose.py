@@ -184,8 +184,8 @@ def load_lightweight_openpose(
 
 
 def load_mobilenet(network: LightweightOpenPose, path: str | Path) -> int:
-    """ImageNet weights of a MobileNet v1 into the trunk, as far as names and shapes agree; how many
-    tensors that are. BadInput if it is none."""
+    """ImageNet weights of a MobileNet v1 into the backbone, as far as names and shapes agree; how
+    many tensors that are. BadInput if it is none."""
     state, own = _state_dict(Path(path)), network.state_dict()
     found = {
         key: state[key]

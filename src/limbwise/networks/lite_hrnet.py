@@ -137,7 +137,7 @@ class LiteHRNet(nn.Module):
     mean = (103.53, 116.28, 123.675)  # of ImageNet, B, G, R
     scale = (1 / 57.375, 1 / 57.12, 1 / 58.395)
     limbs = 0
-    pretrained = ("stem", "branches", "stages", "head")  # learn at `trunk_lr` times the rate
+    pretrained = ("stem", "branches", "stages", "head")  # learn at `backbone_lr` times the rate
     finds = ("keypoints",)
     people = None
     boxes = ()

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..atomic import check_writable, replacing
-from ..data.annotations import ABSENT, SURE, UNSURE, Fault, Labels
+from ..data.annotations import LABELLED, UNCERTAIN, UNLABELLED, Fault, Labels
 from ..data.coco import Files, Paths, read
 from ..errors import BadInput
 from ..geometry import Image
@@ -85,7 +85,7 @@ def check_data(
 
 
 def _keypoints(labels: Labels) -> dict[str, dict[str, int]]:
-    names = {"sure": SURE, "unsure": UNSURE, "absent": ABSENT}
+    names = {"sure": LABELLED, "unsure": UNCERTAIN, "absent": UNLABELLED}
     return {
         keypoint: {name: int((labels.state[:, k] == state).sum()) for name, state in names.items()}
         for k, keypoint in enumerate(labels.skeleton.keypoints)
@@ -140,18 +140,18 @@ def _with_people(
     for places, states in zip(np.rint(xy).astype(int).tolist(), state.tolist(), strict=True):
         for a, b in skeleton.pairs:
             if least := min(states[a], states[b]):
-                colour = _SURE if least == SURE else _UNSURE
+                colour = _SURE if least == LABELLED else _UNSURE
                 cv2.line(image, places[a], places[b], colour, 1, cv2.LINE_AA)
         for place, its in zip(places, states, strict=True):
             if its:
-                cv2.circle(image, place, 2, _SURE if its == SURE else _UNSURE, -1, cv2.LINE_AA)
+                cv2.circle(image, place, 2, _SURE if its == LABELLED else _UNSURE, -1, cv2.LINE_AA)
     return image
 
 
 def _targets(batch: Batch, n: int, skeleton: Skeleton) -> list[Image]:
     image = np.ascontiguousarray(batch.images[n].permute(1, 2, 0).numpy())
     weights = [batch.heatmap_weight[n].amin(dim=0), batch.limb_weight[n].amin(dim=0)]
-    state = batch.visible[n].numpy().astype(int) * SURE
+    state = batch.visible[n].numpy().astype(int) * LABELLED
     people = _with_people(image.copy(), batch.keypoints[n].numpy(), state, skeleton)
     drawn = [warm(batch.heatmaps[n].amax(dim=0).numpy()), wheel(batch.limbs[n].numpy())]
     return [people] + [

@@ -37,7 +37,7 @@ from .optimizers import computes_bf16, optimizers
 Validate = Callable[[Checkpoint], dict[str, float]]
 # (step, figures), after every step: {} where there are none
 Report = Callable[[int, dict[str, float]], None]
-Look = Callable[[int, Checkpoint, Sampler], None]
+Show = Callable[[int, Checkpoint, Sampler], None]
 
 
 LAST, BEST = "last.pth", "best.safetensors"
@@ -71,17 +71,17 @@ class Run:
         sample: Sampler,
         validate: Validate | None,
         report: Report,
-        look: Look | None = None,
+        show: Show | None = None,
     ) -> None:
         """Goes on from the current step to the last; saves, measures and reports on the way.
 
-        `look` is shown the averaged network whenever it is saved. Whoever interrupts finds the last
+        `show` gets the averaged network whenever it is saved. Whoever interrupts finds the last
         whole step saved.
         """
         try:
             # Processes that learn together stop together: else some would wait for the others.
             with held(_PATIENCE) if self.processes > 1 else nullcontext() as asked:
-                self._steps(sample, validate, report, look, lambda: self._all_stop(asked))
+                self._steps(sample, validate, report, show, lambda: self._all_stop(asked))
         except KeyboardInterrupt as stop:
             self._stopped(stop)
             raise
@@ -92,7 +92,7 @@ class Run:
         sample: Sampler,
         validate: Validate | None,
         report: Report,
-        look: Look | None,
+        show: Show | None,
         stop: Callable[[], int],
     ) -> None:
         if self.step >= self.schedule.steps and self.best == -math.inf:
@@ -113,8 +113,8 @@ class Run:
                     running, count, began = {}, 0, time.perf_counter()
                 report(self.step, figures)
             self._keep(validate, report)
-            if look and self.rank == 0 and self._is_due(self.config.save_every):
-                look(self.step, self.averaged(), sample)
+            if show and self.rank == 0 and self._is_due(self.config.save_every):
+                show(self.step, self.averaged(), sample)
             if number := stop():
                 raise Stopped(number)
 
@@ -243,8 +243,8 @@ class Run:
         self._saved = self.step
 
     def resume(self, *, its_rate: bool = False) -> None:
-        """Takes up the run in last.pth, with its learning rate if wanted; BadInput if there is none
-        or it is another network's."""
+        """Takes up the run in last.pth, with its learning rate if `its_rate`; BadInput if there is
+        none or it is another network's."""
         path = self.out / LAST
         if not path.is_file():
             raise BadInput(f"{path} does not exist: there is nothing to resume")

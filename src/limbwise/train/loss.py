@@ -44,21 +44,21 @@ def map_loss(
     heatmap_weight = weight * (1 + emphasis * heatmaps.clamp(0, 1))
     limb_weight = limb_weight * (1 + emphasis * drawn)
     each = [
-        (_mean(said[0], heatmaps, heatmap_weight), _mean(said[1], limbs, limb_weight))
-        for said in zip(outputs[::2], outputs[1::2], strict=True)
+        (_mean(maps, heatmaps, heatmap_weight), _mean(fields, limbs, limb_weight))
+        for maps, fields in zip(outputs[::2], outputs[1::2], strict=True)
     ]
     total = torch.stack([keypoints * a + b for a, b in each]).mean()
-    told = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
+    figures = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
     if batch.teacher_maps is None:
-        return told
+        return figures
     teacher_maps, count = batch.teacher_maps, batch.teacher_maps.shape[1]
     weight = 1 + emphasis * teacher_maps.clamp(0, 1)
-    from_teacher = [_mean(said[:, :count], teacher_maps, weight) for said in outputs[::2]]
+    from_teacher = [_mean(maps[:, :count], teacher_maps, weight) for maps in outputs[::2]]
     labelled = torch.stack([a for a, _ in each]).mean()
     total = total + keypoints / 2 * (torch.stack(from_teacher).mean() - labelled)
-    return {**told, "total": total, "teacher_maps": from_teacher[-1]}
+    return {**figures, "total": total, "teacher_maps": from_teacher[-1]}
 
 
-def _mean(said: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    square = (said.float() - wanted) ** 2 * weight
+def _mean(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    square = (prediction.float() - target) ** 2 * weight
     return square.sum() / max(square.numel(), 1) * 100  # per cent: figures one can read

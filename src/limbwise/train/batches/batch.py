@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...data.annotations import SURE
+from ...data.annotations import LABELLED
 from ...skeleton import Skeleton
 from ..boxes import BoxTargets
 from . import targets
 from .augmentation import Augment, Dice
 from .crop import People, Plane, boxes_in, crop_of, people_on, plane_of, regions_on
 from .loss_masks import boxes_in_sight, in_crop, keypoint_weights, limb_weights, region_weights
-from .pixels import drawn, look_of
+from .pixels import appearance_of, drawn
 from .samples import Samples, Size
 
 
@@ -122,7 +122,9 @@ def augmented(
     plane = plane_of(samples, indices.to(samples.keypoints.device), settings.mosaic, dice)
     people = people_on(samples, plane)
     crop = crop_of(plane, people, size, settings, dice)
-    images = drawn(samples, plane, crop, size, look_of(len(indices), size, settings, dice), dice)
+    images = drawn(
+        samples, plane, crop, size, appearance_of(len(indices), size, settings, dice), dice
+    )
     return labelled(samples, plane, people, crop, images, options)
 
 
@@ -146,7 +148,7 @@ def labelled(
     batch = batch_of(
         images,
         people.keypoints,
-        people.state == SURE,
+        people.state == LABELLED,
         keypoint_weights(people, weights, skeleton, stride, options.sigma),
         limb_weights(people, weights, skeleton, stride, options.width),
         replace(options, skeleton=skeleton),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...backends.base import Backend
-from ...data.annotations import SURE, Labels
+from ...data.annotations import LABELLED, Labels
 from ...errors import BadInput
 from ...networks.checkpoint import Checkpoint
 from .augmentation import Augment
@@ -48,7 +48,7 @@ def feed(
     a network of crops of one person every person, of whom a first stage `found` so much
     (prior_poses.py).
 
-    A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
+    A `teacher` sees the same crops; BadInput if it has other keypoints or another stride.
 
     `room` is how many bytes of decoded pictures may be kept (None: half of the device's memory);
     if they need more, `workers` threads decode each batch's own.
@@ -121,12 +121,12 @@ def _person_sampler(
     size = cast(Size, made.description.crop)
     picture = np.repeat(np.arange(len(labels)), np.diff(labels.people_from))
     number = np.arange(len(picture)) - labels.people_from[picture]
-    worth = worth_a_look(labels)
-    if not len(worth):
-        raise BadInput("nobody in these pictures has three keypoints: there is nobody to look at")
+    chosen = well_labelled(labels)
+    if not len(chosen):
+        raise BadInput("nobody in these pictures has three keypoints: there is nobody to train on")
 
     def sample(step: int, count: int, share: tuple[int, int]) -> Batch:
-        rows = worth[[_in_epoch(place, len(worth), seed) for place in _mine(step, count, share)]]
+        rows = chosen[[_in_epoch(place, len(chosen), seed) for place in _mine(step, count, share)]]
         everything, places = pick(torch.from_numpy(picture[rows]))
         device = everything.keypoints.device
         places, first = places.to(device), everything.people_from
@@ -144,9 +144,9 @@ def _person_sampler(
     return sample
 
 
-def worth_a_look(labels: Labels) -> NDArray[np.intp]:
+def well_labelled(labels: Labels) -> NDArray[np.intp]:
     """The rows of the people of whom three keypoints are sure."""
-    return np.flatnonzero((labels.state == SURE).sum(axis=1) >= min(3, labels.state.shape[1]))
+    return np.flatnonzero((labels.state == LABELLED).sum(axis=1) >= min(3, labels.state.shape[1]))
 
 
 def _mine(step: int, count: int, share: tuple[int, int]) -> range:
@@ -188,10 +188,10 @@ def _ahead(sample: Sampler, count: int) -> Sampler:
     begun: dict[int, Future[Batch]] = {}
 
     def get(number: int, size: int, share: tuple[int, int]) -> Batch:
-        wanted = range(number, number + count + 1)
-        for stale in begun.keys() - set(wanted):
+        numbers = range(number, number + count + 1)
+        for stale in begun.keys() - set(numbers):
             begun.pop(stale).cancel()
-        for later in wanted:
+        for later in numbers:
             if later not in begun:
                 begun[later] = pool.submit(sample, later, size, share)
         return begun.pop(number).result()
