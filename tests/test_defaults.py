@@ -56,7 +56,7 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
     refine: {"max_people": 30, "nms_oks": 0.7, "use_prior": True},
     poses_in_boxes: {"min_confidence": 0.1, "nms_oks": 0.75},
     box_view: {"margin": 1.25},
-    without_impossible: {"most": 3.0},
+    without_impossible: {"max_ratio": 3.0},
     Description: {"stride": 8, "multiple": 8, "height": 368, "fit": "height"},
     # From people to what is shown of them.
     Tracker: {

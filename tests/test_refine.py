@@ -239,7 +239,7 @@ def test_networks_that_do_not_fit_together_are_refused(tmp_path) -> None:
     for first, second, text in (
         (eyes, seeing_lights(), "lights and lightweight-openpose know other keypoints"),
         (eyes, eyes, "takes whole pictures"),
-        (seeing_lights(), None, "looks at one person"),
+        (seeing_lights(), None, "takes crops of one person"),
     ):
         with pytest.raises(BadInput, match=text):
             Estimator(first, person=second)
@@ -254,7 +254,7 @@ def test_contradictions_and_wrong_files_are_one_line(tmp_path, capsys) -> None:
     save(build("limbwise-person", BODY, 64, width=0.25, channels=16, blocks=1), model)
     for args, text in (
         (["--person-model", str(model), "--no-refine"], "contradict each other"),
-        (["--model", str(model)], "looks at one person, not at pictures"),
+        (["--model", str(model)], "takes crops of one person, not pictures"),
         (
             ["--person-model", str(CATALOGUE["one-stage"].first.plain)],
             "takes whole pictures, not crops",

@@ -135,7 +135,7 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
         "BOX_AREA": pose.BOX_AREA,
         "SAME": usual[1]["same"],
     }
-    assert constants("proportions.js") == {"MOST": proportions.MOST}
+    assert constants("proportions.js") == {"MOST": proportions.MAX_RATIO}
     text = (STATIC / "proportions.js").read_text()
     lengths = {tuple(k.split()): float(v) for k, v in re.findall(r'"(\w+ \w+)": ([\d.]+)', text)}
     assert lengths == proportions._LENGTHS

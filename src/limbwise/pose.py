@@ -90,13 +90,13 @@ class Pose:
 
 @lru_cache(maxsize=32)
 def _sources(
-    own: Skeleton, wanted: Skeleton
+    own: Skeleton, target: Skeleton
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """For each keypoint of `wanted` its place in `own`, and the two that it lies between if it has
+    """For each keypoint of `target` its place in `own`, and the two that it lies between if it has
     none or is not found there; one place more than there are stands for nothing."""
     nothing = len(own.keypoints)
     rows = []
-    for name in wanted.keypoints:
+    for name in target.keypoints:
         ends = [own.index.get(end, nothing) for end in MIDPOINTS.get(name, ())]
         rows.append((own.index.get(name, nothing), *(ends or [nothing] * 2)))
     places = np.array(rows, np.intp).reshape(-1, 3).T

@@ -51,7 +51,7 @@ class BatchFormat(StrEnum):
 
 
 def place(text: str) -> Path:
-    """Where to write; an empty name, as of a variable that was not set, is told."""
+    """Where to write; an empty name, as of a variable that was not set, is refused."""
     if not text:
         raise typer.BadParameter("the name is empty: name a file or folder")
     return Path(text)
@@ -153,7 +153,7 @@ ThreadsOption = Annotated[
 ]
 
 
-def person_wanted(person_model: Path | None, refine: bool | None) -> Path | bool | None:
+def person_choice(person_model: Path | None, refine: bool | None) -> Path | bool | None:
     """What the two options mean for `load`; BadInput if they contradict each other."""
     if person_model is not None and refine is False:
         raise BadInput("--person-model and --no-refine contradict each other: choose one")

@@ -37,7 +37,7 @@ from .options import (
     finite,
     model_files,
     not_empty,
-    person_wanted,
+    person_choice,
 )
 from .terminal import Reports, failing_in_one_line, progress, stderr, stdout_is_terminal
 
@@ -156,7 +156,7 @@ def run(
             Outputs(save, json_path, form, show=show, boxes=boxes, inputs=inputs)
         )
         arguments: dict[str, Any] = {
-            "model": model, "person": person_wanted(person_model, refine), "runtime": runtime.value,
+            "model": model, "person": person_choice(person_model, refine), "runtime": runtime.value,
             "precision": precision.value, "threads": threads, "height": size,
             "max_people": max_people, "min_score": min_score,
         }  # fmt: skip

@@ -55,7 +55,7 @@ def evaluate(
     labels = read_coco(annotations, category)
     layout = layout_of(labels, (person or runtime).description.skeleton)
     pictures = labels.pictures[:limit]
-    _ = labels.people  # what cannot be used is told before the work, not after it
+    _ = labels.people  # what cannot be used is refused before the work, not after it
     find = _finder(runtime, person, labels, layout, height, flip, scales, min_box, decoding)
     began = time.perf_counter()
     detections = []

@@ -185,13 +185,13 @@ def _load_exported(path: Path) -> Checkpoint:
 
     try:
         model = onnx.load(path)
-        said = {entry.key: entry.value for entry in model.metadata_props}
-        description = Description.from_json(said[KEY])
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        description = Description.from_json(metadata[KEY])
         found = {
             each.name.removeprefix("network.").removesuffix("_fp16"): each
             for each in model.graph.initializer
         }
-        options = parsed(said[OPTIONS])
+        options = parsed(metadata[OPTIONS])
         shapes = {name: tuple(each.dims) for name, each in found.items()}
         made = _built_like(description, options, shapes)
         weights = {

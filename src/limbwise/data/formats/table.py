@@ -46,7 +46,7 @@ def format_of(name: str) -> Format:
     return FORMATS[name]
 
 
-def told_by_content(path: Path) -> str:
+def guess_by_content(path: Path) -> str:
     """The name of the format that a file or folder is in; BadInput if it cannot be told."""
     if path.is_dir():
         if (path / "data.yaml").is_file():
@@ -66,7 +66,7 @@ def told_by_content(path: Path) -> str:
     raise BadInput(f"{path} does not tell its format: name it with --from ({', '.join(FORMATS)})")
 
 
-def told_by_name(path: str | Path) -> str:
+def guess_by_name(path: str | Path) -> str:
     """The name of the format that a place to write suggests; BadInput if it cannot be told."""
     endings = {".xml": "cvat", ".json": "coco"}
     if (found := endings.get(Path(path).suffix.lower())) is None:

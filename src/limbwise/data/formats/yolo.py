@@ -83,14 +83,14 @@ def _yaml(path: Path) -> dict[str, Any]:
     return about
 
 
-def _class(about: dict[str, Any], wanted: str | None, path: Path) -> tuple[int, str]:
+def _class(about: dict[str, Any], category: str | None, path: Path) -> tuple[int, str]:
     entries = about.get("names") or {0: "person"}
     classes = dict(enumerate(entries)) if isinstance(entries, list) else entries
     if not isinstance(classes, dict):
         raise BadInput(f"{path}: names is {shown(classes)}, no list of classes")
-    wanted = wanted or ("person" if len(classes) > 1 else None)
+    category = category or ("person" if len(classes) > 1 else None)
     for label, name in classes.items():
-        if isinstance(label, int) and wanted in (None, name, str(label)):
+        if isinstance(label, int) and category in (None, name, str(label)):
             return label, str(name)
     several = ", ".join(str(name) for name in list(classes.values())[:9])
     raise BadInput(f"{path} has the classes {several}: choose one with --category")
