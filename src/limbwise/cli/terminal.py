@@ -137,7 +137,7 @@ def progress(
 
 @contextmanager
 def counting(done: int, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
-    """Takes how many are done, from `done` to `total`, and what is to be said of them ("": what was
+    """Takes how many are done, from `done` to `total`, and what to show of them ("": what was
     last): a bar on a terminal, elsewhere a line every few seconds and a last one."""
     if sys.stderr is not None and sys.stderr.isatty():
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()

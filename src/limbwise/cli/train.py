@@ -123,17 +123,17 @@ def _augment(changes: Sequence[str]) -> Augment:
         except ValueError:
             numbers = ()
         if len(numbers) != count or not all(0 <= number <= 1e4 for number in numbers):
-            wanted = "a number" if count == 1 else f"{count} numbers with a comma between"
-            wanted += ", from 0 to 10000"
-            raise BadInput(f"--augment {text}: {name} is {wanted}")
+            expected = "a number" if count == 1 else f"{count} numbers with a comma between"
+            expected += ", from 0 to 10000"
+            raise BadInput(f"--augment {text}: {name} is {expected}")
         changed[name] = numbers if count > 1 else numbers[0]
     return Augment(**changed)
 
 
 @contextmanager
 def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Show | None]]":
-    """What is told of a run: a bar or lines, log.jsonl, TensorBoard where it is there; of several
-    processes that torchrun started, the first tells."""
+    """What is shown of a run: a bar or lines, log.jsonl, TensorBoard where it is there; of several
+    processes that torchrun started, the first shows it."""
     if run.rank:
         yield lambda step, figures: None, None
         return
@@ -256,8 +256,8 @@ def export(
 
     if out.suffix in ENDINGS:
         apart = export_mobile(checkpoint, out, size, fp16)
-        said = "read by its own tools" if apart is None else f"differs from PyTorch by {apart:.1g}"
-        typer.echo(f"{out}: {said}" + " at most" * (apart is not None))
+        check = "read by its own tools" if apart is None else f"differs from PyTorch by {apart:.1g}"
+        typer.echo(f"{out}: {check}" + " at most" * (apart is not None))
         return
     difference = write(checkpoint, out, size, fp16)
     typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")

@@ -257,9 +257,9 @@ def _keypoints(
     """xy (count, 2) and state (count,), UNLABELLED if they make no sense; `size` is (W, H)."""
     before = len(faults)
     values, labelled = keypoints_of(entry, count, faults)
-    said, known = entry.get("num_keypoints"), np.count_nonzero(labelled)
-    if count and said not in (None, known) and len(faults) == before:
-        faults.append(f"has {known} keypoints but says {shown(said)}")
+    stated, known = entry.get("num_keypoints"), np.count_nonzero(labelled)
+    if count and stated not in (None, known) and len(faults) == before:
+        faults.append(f"has {known} keypoints but says {shown(stated)}")
     if not known:
         return np.zeros((count, 2), np.float32), values[:, 2]
     xy, v = values[:, :2], values[:, 2]

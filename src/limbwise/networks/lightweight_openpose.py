@@ -25,7 +25,7 @@ def conv(
     bias: bool = True,
     relu: bool = True,
 ) -> nn.Sequential:
-    """Convolution that keeps the size (at stride 1), then batch norm and ReLU if wanted."""
+    """Convolution that keeps the size (at stride 1), then batch norm if `bn`, ReLU if `relu`."""
     padding = dilation * (kernel - 1) // 2
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias)
@@ -176,9 +176,9 @@ def load_lightweight_openpose(
     """
     state = _state_dict(Path(path))
     stages = _stages(state)
-    wanted = len(stages) if refinement_stages is None else refinement_stages
+    count = len(stages) if refinement_stages is None else refinement_stages
     keypoints, limbs = _map_counts(state)
-    network = LightweightOpenPose(wanted, keypoints=keypoints, limbs=limbs)
+    network = LightweightOpenPose(count, keypoints=keypoints, limbs=limbs)
     _load_strictly(network, state, Path(path))
     return network.eval()
 
@@ -231,9 +231,9 @@ def _map_counts(state: dict[str, Tensor]) -> tuple[int, int]:
 
 def _load_strictly(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     own = network.state_dict()
-    stages, wanted = _stages(state), _stages(own)
+    stages, known = _stages(state), _stages(own)
     missing = [key for key in own if key not in state and _stages([key]) <= stages]
-    unknown = [key for key in state if key not in own and _stages([key]) <= wanted]
+    unknown = [key for key in state if key not in own and _stages([key]) <= known]
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own.keys() & state.keys()

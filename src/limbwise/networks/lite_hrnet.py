@@ -33,7 +33,7 @@ def layer(
     norm: bool = True,
 ) -> nn.Sequential:  # fmt: skip
     """1x1 convolution, or one of `kernel` per channel if that is larger; batch norm or a bias, and
-    ReLU if wanted. Without batch norm a convolution per channel needs no bias: a 1x1 follows."""
+    ReLU if `relu`. Without batch norm a convolution per channel needs no bias: a 1x1 follows."""
     per_channel = kernel > 1
     layers: list[nn.Module] = [
         nn.Conv2d(
@@ -167,8 +167,8 @@ class LiteHRNet(nn.Module):
         )
         coarse_to_fine = list(channels)[::-1]
         self.head = nn.ModuleList(
-            separable(count, wanted, norm=norm)
-            for count, wanted in zip(
+            separable(count, outputs, norm=norm)
+            for count, outputs in zip(
                 coarse_to_fine, [*coarse_to_fine[1:], channels[0]], strict=True
             )
         )

@@ -139,8 +139,8 @@ def _with_people(
     """xy (P, K, 2) and state (P, K) drawn into the image."""
     for places, states in zip(np.rint(xy).astype(int).tolist(), state.tolist(), strict=True):
         for a, b in skeleton.pairs:
-            if least := min(states[a], states[b]):
-                colour = _SURE if least == LABELLED else _UNSURE
+            if both := min(states[a], states[b]):
+                colour = _SURE if both == LABELLED else _UNSURE
                 cv2.line(image, places[a], places[b], colour, 1, cv2.LINE_AA)
         for place, its in zip(places, states, strict=True):
             if its:

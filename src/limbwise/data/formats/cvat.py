@@ -199,7 +199,7 @@ def _write_labels(labels: ET.Element, dataset: Dataset) -> None:
 
 
 def drawing(dataset: Dataset) -> str:
-    """The skeleton as CVAT draws it: the keypoints on a circle, as nobody told where they are."""
+    """The skeleton as CVAT draws it: the keypoints on a circle, as nobody knows where they are."""
     places = []
     for k in range(len(dataset.names)):
         angle = 2 * math.pi * k / len(dataset.names)

@@ -76,8 +76,8 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         about = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise BadInput(f"{path} is not YAML: {shown(told, 200)}") from error
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} is not YAML: {shown(reason, 200)}") from error
     if not isinstance(about, dict):
         raise BadInput(f"{path} is no data.yaml of YOLO: it has no names and values")
     return about
@@ -97,10 +97,10 @@ def _class(about: dict[str, Any], category: str | None, path: Path) -> tuple[int
 
 
 def _names(about: dict[str, Any], label: int, count: int) -> tuple[str, ...]:
-    told = about.get("kpt_names")
-    told = told.get(label) if isinstance(told, dict) else told
-    good = isinstance(told, list) and len(told) == count == len({str(name) for name in told})
-    return tuple(str(name) for name in told) if good and told else known_names(count)
+    names = about.get("kpt_names")
+    names = names.get(label) if isinstance(names, dict) else names
+    good = isinstance(names, list) and len(names) == count == len({str(name) for name in names})
+    return tuple(str(name) for name in names) if good and names else known_names(count)
 
 
 def _pictures(about: dict[str, Any], base: Path, path: Path) -> Iterator[tuple[str, Path, str]]:
