@@ -56,7 +56,7 @@ def crops(pool: Samples, count: int, size: int, seed: int = 0) -> Batch:
 
 def drawing(batch: Batch, rounds: int) -> None:
     """Heatmaps and part affinity fields of one batch, both ways."""
-    count, cells = len(batch.images), tuple(batch.weights.shape[1:])
+    count, cells = len(batch.images), tuple(batch.heatmaps.shape[2:])
     people = int(batch.visible.any(dim=2).sum())
     jobs = {
         "original": lambda: _ancestors(batch, cells),

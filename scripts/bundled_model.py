@@ -31,6 +31,7 @@ from limbwise.models.catalogue import MODELS
 from limbwise.network_output import NetworkOutput
 from limbwise.networks import checkpoint as checkpoints
 from limbwise.networks.checkpoint import Checkpoint, build
+from limbwise.networks.detector import DetectorNetwork
 from limbwise.outputs.records import coco_person
 from limbwise.skeleton import BODY, COCO
 from limbwise.sources.image import read_picture
@@ -62,7 +63,7 @@ def bundle(flags: argparse.Namespace) -> None:
         made = mean(checkpoints.load(flags.mean_with), made)
     if made.description.crop and made.description.skeleton.keypoints == BODY.keypoints:
         made = without_neck(made)
-    if made.description.name == "limbwise-detector":
+    if isinstance(made.network, DetectorNetwork):
         made = without_idle_attention(made)
     out = flags.out / f"{flags.stem}.safetensors"
     checkpoints.save(made, out, half=True)

@@ -39,12 +39,12 @@ MODULES = {
     "decode.py": ("test_decode.py", "test_defaults.py"),
     "peaks.py": ("test_peaks.py", "test_decode.py", "test_defaults.py"),
     "refine.py": ("test_refine.py", "test_boxes_to_poses.py", "test_defaults.py"),
-    "geometry.py": ("test_view.py", "test_refine.py"),
+    "geometry.py": ("test_geometry.py", "test_refine.py"),
     "track.py": ("test_track.py", "test_defaults.py"),
     "server/guard.py": ("test_guard.py", "test_serve.py", "test_defaults.py"),
     "train/batches/targets.py": (
         "test_targets.py",
-        "test_augment.py::test_bands_round_limbs_are_gaussians_of_the_distance",
+        "test_augmentation.py::test_bands_round_limbs_are_gaussians_of_the_distance",
         "test_defaults.py",
     ),
     "train/loss.py": (

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from limbwise.boxes import find_boxes
 from limbwise.cli.app import exit_code
-from limbwise.data.annotations import ABSENT, SURE
+from limbwise.data.annotations import LABELLED, UNLABELLED
 from limbwise.data.coco import read
 from limbwise.export.onnx import export
 from limbwise.networks.checkpoint import build, load, save
 from limbwise.networks.detector import decoded
 from limbwise.skeleton import BODY, Skeleton
-from limbwise.train.batches import batch as augment
+from limbwise.train.batches.batch import TargetOptions, augmented
 from limbwise.train.batches.loss_masks import boxes_in_sight
 from limbwise.train.boxes import BoxTargets, assigned, box_loss, giou
 from limbwise.train.config import Augment, TrainConfig
 from limbwise.train.run import Data, train
-from test_augment import ONLY_PLACE, blueness, world
+from test_augmentation import ONLY_PLACE, blueness, world
 from test_detector import SMALL, script
-from test_run import kites
+from test_train_run import kites
 
 NAN = math.nan
 
@@ -45,7 +45,7 @@ def signs(box: tuple[int, int, int, int]):
     image = np.zeros((120, 160, 3), np.uint8)
     image[top : bottom + 1, left : right + 1, 0] = 250
     edges = left - 0.5, top - 0.5, right + 0.5, bottom + 0.5
-    return image, [[(*edges[:2], SURE), (*edges[2:], SURE), (*edges[:2], ABSENT)]], []
+    return image, [[(*edges[:2], LABELLED), (*edges[2:], LABELLED), (*edges[:2], UNLABELLED)]], []
 
 
 @settings(max_examples=15, deadline=None)
@@ -59,8 +59,10 @@ def test_a_box_goes_where_its_person_goes(left, top, width, height, seed, mosaic
     samples = world(*[signs((left, top, left + width, top + height))] * 4)
     generator = torch.Generator().manual_seed(seed)
     how = Augment(mosaic=mosaic, turn=turn, turn_any=0, person=(0.3, 0.7), **ONLY_PLACE)
-    batch = augment.augmented(samples, torch.arange(4), (128, 160), generator, how, maps=False)
-    for image, boxes, hardly in zip(batch.images, batch.boxes, batch.ignored, strict=True):
+    only_boxes = TargetOptions(Skeleton((), (), ()), boxes=(8, 16, 32))
+    batch = augmented(samples, torch.arange(4), (128, 160), generator, how, only_boxes)
+    people, ignored = batch.boxes.people, batch.boxes.ignored
+    for image, boxes, hardly in zip(batch.images, people, ignored, strict=True):
         boxes = boxes[~boxes[:, 0].isnan()]
         whole = (boxes > 2).all() and (boxes[:, 2:] < torch.tensor([157, 125])).all()
         if len(boxes) != 1 or not whole or not hardly.isnan().all():

@@ -84,7 +84,7 @@ def test_boxes_that_are_none_are_passed_over() -> None:
     assert all(not pose.found.any() for pose in poses_in_boxes(image, outside[None], seeing()))
     many = np.tile(BOX, (500, 1))
     assert len(poses_in_boxes(image, many, seeing())) == 1
-    with pytest.raises(ValueError, match="does not look into boxes"):
+    with pytest.raises(ValueError, match="takes no boxes"):
         poses_in_boxes(image, BOX[None], seeing_lights())
 
 
@@ -119,7 +119,7 @@ def test_two_who_are_alike_for_the_size_of_their_boxes_are_one() -> None:
         assert len(poses_in_boxes(DARK, both, saying(MIDDLE))) == count
     far *= np.sqrt(np.log(0.5) / np.log(0.75))
     both = np.stack([box, box + np.float32([far - 1, 0, far - 1, 0, -0.5])])
-    assert len(poses_in_boxes(DARK, both, saying(MIDDLE), same=0.5)) == 1
+    assert len(poses_in_boxes(DARK, both, saying(MIDDLE), nms_oks=0.5)) == 1
 
 
 @pytest.mark.parametrize("beyond", [-0.2, 0.2])
@@ -210,11 +210,11 @@ def test_a_network_that_is_told_nothing_looks_into_the_boxes_of_poses() -> None:
     people = [pose(np.array([[100.0, 100], [160, 140], [130, 300]]) + 90 * n, 1 - n * n / 5)
               for n in range(3)]  # fmt: skip
     network = saying(MIDDLE, heights=(1.0, 0.12, 0.08))
-    seen = refine(DARK, people, network, most=2)
+    seen = refine(DARK, people, network, max_people=2)
     assert [each.found.tolist() for each in seen] == [[True, True, False]] * 2 + [[True] * 3]
     assert seen[2] is people[2]
-    assert not refine(DARK, people[:1], network, least=0.2)[0].found[1]
-    assert refine(DARK, people[:1], network, least=0.05)[0].found[2]
+    assert not refine(DARK, people[:1], network, min_confidence=0.2)[0].found[1]
+    assert refine(DARK, people[:1], network, min_confidence=0.05)[0].found[2]
     view = box_view(np.array(box_of(people[0])), SIZE)
     assert seen[0].xy[0] == pytest.approx(view.inverse(np.array(MIDDLE[0])), abs=0.1)
     twice = [people[0], replace(people[0], score=0.3)]

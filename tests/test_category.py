@@ -25,7 +25,7 @@ from limbwise.train.loop import Run
 from test_detector import script
 from test_estimator import perfect
 from test_evaluate import labelled as two_people_each
-from test_run import KITE, kites
+from test_train_run import KITE, kites
 
 labelled = two_people_each
 CAR = {"id": 2, "name": "car"}

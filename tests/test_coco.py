@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import SHARED, VAL, needs_val
 from limbwise.data import coco
-from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece, split
+from limbwise.data.annotations import LABELLED, UNCERTAIN, UNLABELLED, Labels, Piece
 from limbwise.data.coco_file import read_coco
 from limbwise.data.prepare import prepare
 from limbwise.errors import BadInput
@@ -93,14 +93,14 @@ def test_cocos_pixels_begin_half_a_pixel_before_ours(data: Data) -> None:
 @pytest.mark.parametrize(
     ("source", "v", "state"),
     [
-        (None, 0, ABSENT),
-        (None, 1, SURE),
-        (None, 2, SURE),
-        ("human", 1, SURE),
-        ("teacher", 1, UNSURE),
-        ("agree", 1, UNSURE),
-        ("teacher", 2, SURE),
-        ("teacher", 0, ABSENT),
+        (None, 0, UNLABELLED),
+        (None, 1, LABELLED),
+        (None, 2, LABELLED),
+        ("human", 1, LABELLED),
+        ("teacher", 1, UNCERTAIN),
+        ("agree", 1, UNCERTAIN),
+        ("teacher", 2, LABELLED),
+        ("teacher", 0, UNLABELLED),
     ],
 )
 def test_only_networks_mean_unsure_by_v_1(
@@ -109,11 +109,12 @@ def test_only_networks_mean_unsure_by_v_1(
     entry = somebody(1, 1, labels=source)
     entry["keypoints"][5] = v
     entry["num_keypoints"] -= v == 0
-    assert data.read([entry]).state[0].tolist() == [SURE, state] + [SURE] * 15
+    assert data.read([entry]).state[0].tolist() == [LABELLED, state] + [LABELLED] * 15
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "neck"), [(2, 2, SURE), (2, 1, UNSURE), (1, 1, UNSURE), (2, 0, ABSENT)]
+    ("left", "right", "neck"),
+    [(2, 2, LABELLED), (2, 1, UNCERTAIN), (1, 1, UNCERTAIN), (2, 0, UNLABELLED)],
 )
 def test_a_neck_is_as_sure_as_the_less_sure_shoulder(
     data: Data, left: int, right: int, neck: int
@@ -229,7 +230,7 @@ def test_a_fault_names_the_picture_and_the_annotation(data: Data, changes: dict,
 def test_what_is_wrong_with_one_keypoint_leaves_the_others(data: Data) -> None:
     keypoints = [float("nan"), 1, 2, 99, 10, 2, 20, 10, 7] + [20, 10, 2] * 14
     labels = data.read([somebody(1, 1, keypoints=keypoints)])
-    assert labels.state[0].tolist() == [ABSENT] * 3 + [SURE] * 14
+    assert labels.state[0].tolist() == [UNLABELLED] * 3 + [LABELLED] * 14
 
 
 @pytest.mark.parametrize(
@@ -335,16 +336,6 @@ def test_a_subset_takes_each_picture_with_all_that_is_in_it(counts, draws) -> No
         assert regions.tolist() == [[n] * 4] * counts[n][1]
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 200), st.floats(0, 1), st.integers(0, 5))
-def test_a_split_shares_every_picture_out_once(count, share, seed) -> None:
-    labels = _made_up([(1, 0)] * count)
-    kept, held = split(labels, share, seed)
-    assert sorted(kept.ids + held.ids) == list(range(count))
-    assert len(held) == round(count * share)
-    assert split(labels, share, seed)[1].ids == held.ids
-
-
 def _made_up(counts: list[tuple[int, int]]) -> Labels:
     """Pictures with so many people and regions, all of which carry their picture's number."""
     people = np.repeat(np.arange(len(counts)), [people for people, _ in counts])
@@ -356,7 +347,7 @@ def _made_up(counts: list[tuple[int, int]]) -> Labels:
         tuple(Piece(Path("none"), str(n)) for n in range(len(counts))),
         np.full((len(counts), 2), 10),
         np.tile(people[:, None, None], (1, k, 2)).astype(np.float32),
-        np.full((len(people), k), SURE, np.int8),
+        np.full((len(people), k), LABELLED, np.int8),
         np.zeros((len(people), 4), np.float32),
         np.ones(len(people), np.float32),
         np.append(0, np.cumsum([people for people, _ in counts])),
@@ -428,7 +419,7 @@ def test_what_is_no_picture_is_a_fault_and_left_empty(data: Data) -> None:
 def test_the_validation_labels_have_no_faults() -> None:
     labels = coco.read(VAL / "annotations.json", VAL / "images", BODY)
     assert (len(labels), len(labels.keypoints), len(labels.faults)) == (113, 339, 0)
-    assert not (labels.state == UNSURE).any()
+    assert not (labels.state == UNCERTAIN).any()
 
 
 @pytest.mark.skipif(not TRAIN.is_dir(), reason="the training pack is not here")
@@ -436,7 +427,7 @@ def test_the_training_pack_is_what_its_readme_says() -> None:
     labels = coco.read(TRAIN / "annotations-extra.json", TRAIN / "images", BODY)
     assert (len(labels), len(labels.keypoints), len(labels.regions)) == (7042, 14215, 1683)
     assert not labels.faults
-    assert (labels.state == UNSURE).any()
+    assert (labels.state == UNCERTAIN).any()
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,10 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
         "length_cost": 0.4, "size_weight": 0.2,
     },
     find_boxes: {"min_score": 0.3, "max_iou": 0.6, "max_boxes": 16},
-    refine: {"most": 30, "same": 0.7, "tell": True},
-    poses_in_boxes: {"least": 0.1, "same": 0.75},
+    refine: {"max_people": 30, "nms_oks": 0.7, "use_prior": True},
+    poses_in_boxes: {"min_confidence": 0.1, "nms_oks": 0.75},
     box_view: {"margin": 1.25},
-    without_impossible: {"most": 3.0},
+    without_impossible: {"max_ratio": 3.0},
     Description: {"stride": 8, "multiple": 8, "height": 368, "fit": "height"},
     # From people to what is shown of them.
     Tracker: {
@@ -73,7 +73,7 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
     # Training.
     TrainConfig: {
         "network": "limbwise", "epochs": 30.0, "long_side": 640, "augment": Augment(),
-        "batch_size": 64, "optimizer": "adamw", "trunk_lr": 0.5, "decay": 1.0, "warmup": 500,
+        "batch_size": 64, "optimizer": "adamw", "backbone_lr": 0.5, "decay": 1.0, "warmup": 500,
         "weight_decay": 0.02, "clip": 5.0, "ema": 0.9995, "accumulate": 1,
         "save_every": 500, "log_every": 20,
     },
@@ -129,7 +129,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     },
     "train": {
         "network": "limbwise", "epochs": 30.0, "batch_size": 64, "accumulate": 1,
-        "optimizer": "adamw", "trunk_lr": 0.5, "decay": 1.0, "warmup": 500, "weight_decay": 0.02,
+        "optimizer": "adamw", "backbone_lr": 0.5, "decay": 1.0, "warmup": 500, "weight_decay": 0.02,
         "clip": 5.0, "ema": 0.9995, "long_side": 640, "log_every": 20, "save_every": 500,
         "out": Path("runs/new"),
     },

@@ -281,7 +281,7 @@ def test_with_a_second_stage_everybody_found_is_looked_at_again(labelled) -> Non
     assert calls[0][1].any()  # what the first stage found is told
     assert found["AP"] == 1
     assert len(detections) == len(labels["annotations"])
-    with pytest.raises(BadInput, match="looks at whole pictures"):
+    with pytest.raises(BadInput, match="takes whole pictures"):
         evaluate(eyes, folder / "labels.json", folder, person=eyes)
 
 

@@ -22,7 +22,7 @@ from limbwise.data.formats.dataset import (
     known_limbs,
 )
 from limbwise.data.formats.save import save
-from limbwise.data.formats.table import FORMATS, told_by_content
+from limbwise.data.formats.table import FORMATS, guess_by_content
 from limbwise.errors import BadInput
 from limbwise.skeleton import BODY, BODY_25, COCO
 
@@ -319,4 +319,4 @@ def test_a_broken_file_is_told_in_one_line(tmp_path: Path, name: str, n: int) ->
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "crowdpose"])
 def test_what_is_written_tells_its_own_format(tmp_path: Path, name: str) -> None:
     dataset = Dataset(COCO.keypoints, (Picture("a.png", WIDTH, HEIGHT, split=""),))
-    assert told_by_content(written(dataset, name, tmp_path)) == name
+    assert guess_by_content(written(dataset, name, tmp_path)) == name

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from limbwise.description import Description
 from limbwise.networks.checkpoint import Checkpoint
 from limbwise.skeleton import Skeleton
+from limbwise.train.batches.batch import Batch
 from limbwise.train.boxes import BoxTargets, box_loss
 from limbwise.train.config import TrainConfig
 from limbwise.train.loop import Run
-from limbwise.train.loss import Targets, loss, map_loss
+from limbwise.train.loss import loss, map_loss
 from limbwise.train.optimizers import PointwiseMuon, optimizers, orthogonal
 
+NOBODY = torch.zeros(2, 0, 2, 2), torch.zeros(2, 0, 2, dtype=torch.bool)  # only maps are learnt
 STICK = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
 DOUBLE = torch.float64
 
@@ -47,11 +49,11 @@ def tiny(out: Path, **recipe) -> Run:
     return Run(made, TrainConfig(**settings), out, torch.device("cpu"))
 
 
-def batch(step: int) -> tuple[tuple[Tensor], Targets]:
+def batch(step: int) -> Batch:
     random = torch.Generator().manual_seed(step)
     pictures = 255 * torch.rand(2, 3, 4, 5, generator=random)
     heatmaps, fields, ones = (torch.rand(2, n, 4, 5, generator=random) for n in (2, 2, 3))
-    return (pictures,), Targets(heatmaps, fields[:, None], ones[:, :2], ones[:, 2:])
+    return Batch(pictures, heatmaps, fields[:, None], ones[:, :2], ones[:, 2:], *NOBODY)
 
 
 def steps_of(run: Run, count: int) -> list[dict[str, Tensor]]:
@@ -74,7 +76,7 @@ def mean_square(said: np.ndarray, wanted: np.ndarray, weight: np.ndarray) -> flo
     return 100 * total / said.size
 
 
-def reference_loss(outputs: list[np.ndarray], targets: Targets) -> float:
+def reference_loss(outputs: list[np.ndarray], targets: Batch) -> float:
     """The mean over stages of five times the heatmaps' part, half of it the teacher's if there is
     one, and the limbs' part."""
     heatmaps, limbs = targets.heatmaps.numpy(), targets.limbs.flatten(1, 2).numpy()
@@ -91,13 +93,14 @@ def reference_loss(outputs: list[np.ndarray], targets: Targets) -> float:
     return sum(stages) / len(stages)
 
 
-def two_stages(seed: int, limbs: int = 2, teacher: bool = False) -> tuple[list[Tensor], Targets]:
+def two_stages(seed: int, limbs: int = 2, teacher: bool = False) -> tuple[list[Tensor], Batch]:
     random = torch.Generator().manual_seed(seed)
 
     def maps(*shape: int) -> Tensor:
         return torch.rand(2, *shape, 3, 4, generator=random)
 
-    targets = Targets(maps(2), maps(limbs, 2) * 2 - 1, maps(2).round(), maps(limbs).round())
+    known = maps(2), maps(limbs, 2) * 2 - 1, maps(2).round(), maps(limbs).round()
+    targets = Batch(torch.zeros(2, 3, 3, 4), *known, *NOBODY)
     if teacher:
         targets = replace(targets, teacher_maps=maps(2))
     return [maps(2), maps(2 * limbs), maps(2), maps(2 * limbs)], targets
@@ -161,8 +164,8 @@ def gradients(run: Run, step: int, clip: float) -> dict[str, Tensor]:
     """Of the loss, made shorter where all of them together are longer than `clip`."""
     network = Tiny().to(DOUBLE)
     network.load_state_dict({k: v.to(DOUBLE) for k, v in run.network.state_dict().items()})
-    (pictures,), targets = batch(step)
-    outputs = network((pictures.to(DOUBLE) - 127) / 128)
+    targets = batch(step)
+    outputs = network((targets.images.to(DOUBLE) - 127) / 128)
     map_loss(outputs, targets)["total"].backward()
     found = {name: value.grad for name, value in network.named_parameters()}
     length = math.sqrt(sum(float((each**2).sum()) for each in found.values()))
@@ -194,9 +197,9 @@ def test_a_step_of_adamw_is_the_papers(tmp_path: Path, clip: float) -> None:
 def test_gradients_are_clipped_together_to_five_unless_told_otherwise(tmp_path: Path) -> None:
     run, lengths = tiny(tmp_path), []
 
-    def loud(step: int, size: int, share: tuple[int, int]) -> tuple[tuple[Tensor], Targets]:
-        inputs, targets = batch(step)
-        return inputs, replace(targets, heatmaps=targets.heatmaps * 1000)
+    def loud(step: int, size: int, share: tuple[int, int]) -> Batch:
+        targets = batch(step)
+        return replace(targets, heatmaps=targets.heatmaps * 1000)
 
     def listen(*_: object) -> None:
         squares = [float((each.grad**2).sum()) for each in run.network.parameters()]
@@ -215,7 +218,7 @@ def test_accumulated_batches_are_a_step_on_their_mean(tmp_path: Path) -> None:
     )
     weights = {name: value.clone() for name, value in run.network.state_dict().items()}
 
-    def sample(step: int, size: int, share: tuple[int, int]) -> tuple[tuple[Tensor], Targets]:
+    def sample(step: int, size: int, share: tuple[int, int]) -> Batch:
         seen.append((step, size, share))
         return batch(step)
 
@@ -340,7 +343,7 @@ def test_muon_takes_pointwise_convolutions_between_features_and_adamw_the_rest()
             for value in group["params"]
         }
 
-    recipe = TrainConfig(steps=1, optimizer="muon", lr=0.03, trunk_lr=0.25, weight_decay=0.5)
+    recipe = TrainConfig(steps=1, optimizer="muon", lr=0.03, backbone_lr=0.25, weight_decay=0.5)
     muon, adamw = optimizers(network, recipe)
     assert told(muon) == {"mix.weight": (1, 0.5)}
     assert told(adamw) == {

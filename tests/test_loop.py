@@ -12,32 +12,27 @@ import torch
 from limbwise.errors import BadInput
 from limbwise.networks.checkpoint import build, load
 from limbwise.skeleton import Skeleton
-from limbwise.train.batches import targets
+from limbwise.train.batches.batch import Batch, TargetOptions, batch_of
+from limbwise.train.batches.targets import part_affinity_fields
 from limbwise.train.config import Schedule, TrainConfig
 from limbwise.train.freeze import fold, freeze
-from limbwise.train.loop import Inputs, Run, join_processes
-from limbwise.train.loss import Targets, loss
+from limbwise.train.loop import Run, join_processes
+from limbwise.train.loss import loss
 
 STICK = Skeleton(("left_end", "right_end"), (("left_end", "right_end"),), (0.1, 0.1))
 
 
-def sticks(step: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+def sticks(step: int, count: int, share: tuple[int, int]) -> Batch:
     """White sticks on black; the batch of a step is the same whoever asks for which share."""
     random = torch.Generator().manual_seed(step)
     xy = torch.rand(count, 1, 2, 2, generator=random) * 48 + 8
     visible = torch.ones(count, 1, 2, dtype=torch.bool)
-    fields = targets.part_affinity_fields(xy, visible, (64, 64), STICK, stride=1, width=2.0)
+    fields = part_affinity_fields(xy, visible, (64, 64), STICK, stride=1, width=2.0)
     pictures = fields.abs().sum(dim=(1, 2))[:, None].clamp(0, 1).expand(-1, 3, -1, -1) * 255
-    wanted = Targets(
-        targets.heatmaps(xy, visible, (8, 8)),
-        targets.part_affinity_fields(xy, visible, (8, 8), STICK),
-        torch.ones(count, 2, 8, 8),
-        torch.ones(count, 1, 8, 8),
-    )
+    weights = torch.ones(count, 2, 8, 8), torch.ones(count, 1, 8, 8)
     rows = slice(share[0] * count // share[1], (share[0] + 1) * count // share[1])
-    return (pictures[rows],), Targets(
-        *(part[rows] for part in vars(wanted).values() if part is not None)
-    )
+    parts = (part[rows] for part in (pictures, xy, visible, *weights))
+    return batch_of(*parts, TargetOptions(STICK))
 
 
 def started(out: Path, **recipe) -> Run:
@@ -77,7 +72,9 @@ def test_amp_is_left_out_where_bf16_would_be_imitated(tmp_path, monkeypatch) -> 
 
 def test_a_teacher_is_learnt_from_where_nobody_labelled() -> None:
     nobody = torch.zeros(1, 2, 4, 4)
-    targets = Targets(nobody, torch.zeros(1, 1, 2, 4, 4), nobody, nobody[:, :1])
+    known = nobody, torch.zeros(1, 1, 2, 4, 4), nobody, nobody[:, :1]
+    people = torch.zeros(1, 0, 2, 2), torch.zeros(1, 0, 2, dtype=torch.bool)
+    targets = Batch(torch.zeros(1, 3, 32, 32), *known, *people)
     teacher_maps = torch.rand(1, 2, 4, 4)
     said = [teacher_maps + 0.1, torch.rand(1, 2, 4, 4)]
     assert loss(said, targets)["total"] == 0
@@ -214,10 +211,12 @@ def test_resuming_nothing_or_another_network_is_refused(tmp_path) -> None:
 
 
 def test_nobody_is_punished_where_nobody_labelled() -> None:
-    _, wanted = sticks(0, 4, (0, 1))
+    wanted = sticks(0, 4, (0, 1))
     said = [torch.rand(4, 2, 8, 8), torch.rand(4, 2, 8, 8)]
-    masked = Targets(
-        wanted.heatmaps, wanted.limbs, wanted.heatmap_weight.clone(), wanted.limb_weight.clone()
+    masked = replace(
+        wanted,
+        heatmap_weight=wanted.heatmap_weight.clone(),
+        limb_weight=wanted.limb_weight.clone(),
     )
     masked.heatmap_weight[:, :, :4] = 0
     masked.limb_weight[:, :, :4] = 0
@@ -229,7 +228,7 @@ def test_nobody_is_punished_where_nobody_labelled() -> None:
 
 
 def test_perfect_maps_cost_nothing_and_background_is_what_is_left() -> None:
-    _, wanted = sticks(0, 4, (0, 1))
+    wanted = sticks(0, 4, (0, 1))
     limbs = wanted.limbs.flatten(1, 2)
     background = 1 - wanted.heatmaps.amax(dim=1, keepdim=True)
     for heatmaps in (wanted.heatmaps, torch.cat([wanted.heatmaps, background], dim=1)):

@@ -39,7 +39,7 @@ def test_muon_takes_nine_tenths_of_the_whole_network() -> None:
 
 def test_the_trunk_learns_at_its_share_and_norms_do_not_decay(tmp_path: Path) -> None:
     network = started(tmp_path).network
-    recipe = TrainConfig(steps=1, optimizer="muon", trunk_lr=0.25, weight_decay=0.1)
+    recipe = TrainConfig(steps=1, optimizer="muon", backbone_lr=0.25, weight_decay=0.1)
     named = {weight.data_ptr(): name for name, weight in network.named_parameters()}
     for each in optimizers(network, recipe):
         for group in each.param_groups:

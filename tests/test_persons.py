@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from limbwise.data.annotations import ABSENT, SURE, UNSURE
+from limbwise.data.annotations import LABELLED, UNCERTAIN, UNLABELLED
 from limbwise.data.coco import read
 from limbwise.errors import BadInput
 from limbwise.pose import Pose
@@ -18,8 +18,8 @@ from limbwise.train.batches.loader import feed
 from limbwise.train.batches.persons import person_crops
 from limbwise.train.batches.prior_poses import _matched, read_found
 from limbwise.train.run import begin
-from test_augment import ONLY_PLACE, blobs, blueness, inside, places, world
-from test_run import CALM, KITES, kites
+from test_augmentation import ONLY_PLACE, blobs, blueness, inside, places, world
+from test_train_run import CALM, KITES, kites
 
 SIZE = 128, 96
 
@@ -37,9 +37,9 @@ def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed) -> None:
     assume(all(np.ptp(one, axis=0).max() > 40 for one in people))
     pictures = []
     for number, one in enumerate(people):
-        keypoints = [(*xy, SURE) for xy in one]
+        keypoints = [(*xy, LABELLED) for xy in one]
         pictures.append((blobs((120, 160), [one[number]], 4), [keypoints], []))
-    batch, _ = crops(world(*pictures), [0, 1, 2], seed, **ONLY_PLACE)
+    batch = crops(world(*pictures), [0, 1, 2], seed, **ONLY_PLACE)
     for n, image in enumerate(batch.images):
         light = blueness(image)
         bright = np.argwhere(light > 0.7 * max(light.max(), 100))
@@ -49,35 +49,38 @@ def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed) -> None:
             assert away.min() < 1.5  # a mirror image has swapped the ends
 
 
-def stick_figure(offset: float = 0.0, state: tuple[int, ...] = (SURE, SURE, SURE)):
+def stick_figure(offset: float = 0.0, state: tuple[int, ...] = (LABELLED, LABELLED, LABELLED)):
     xy = [(40 + offset, 30), (60 + offset, 60), (50 + offset, 90)]
     return [(*place, known) for place, known in zip(xy, state, strict=True)]
 
 
 def test_what_is_told_is_near_the_truth_for_most_and_never_what_nobody_knows() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
-    one = stick_figure(state=(SURE, SURE, SURE))
+    one = stick_figure(state=(LABELLED, LABELLED, LABELLED))
     samples = world(*[(image, [one], [])] * 200)
-    batch, found = crops(samples, list(range(200)))
-    told = found[..., 2] == 1
-    away = (found[..., :2] - batch.keypoints[:, 0]).norm(dim=2)
+    batch = crops(samples, list(range(200)))
+    told = batch.prior_keypoints[..., 2] == 1
+    away = (batch.prior_keypoints[..., :2] - batch.keypoints[:, 0]).norm(dim=2)
     assert away[told].median() < 10
     assert away[told].max() > 20
     assert 0.25 < told.float().mean() < 0.5
     nothing = ~told.any(dim=1)
     assert 0.4 < nothing.float().mean() < 0.6
-    hidden = world(*[(image, [stick_figure(state=(SURE, ABSENT, SURE))], [])] * 50)
-    _, found = crops(hidden, list(range(50)), flip=0.0)
-    assert not found[:, 1, 2].any()
+    hidden = world(*[(image, [stick_figure(state=(LABELLED, UNLABELLED, LABELLED))], [])] * 50)
+    batch = crops(hidden, list(range(50)), flip=0.0)
+    assert not batch.prior_keypoints[:, 1, 2].any()
 
 
 def test_the_sure_count_the_unsure_do_not_and_the_absent_little() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
-    person = stick_figure(state=(SURE, UNSURE, ABSENT)), stick_figure(state=(SURE, SURE, ABSENT))
+    person = (
+        stick_figure(state=(LABELLED, UNCERTAIN, UNLABELLED)),
+        stick_figure(state=(LABELLED, LABELLED, UNLABELLED)),
+    )
     samples = world(*((image, [each], []) for each in person))
-    batch, _ = crops(samples, [0, 1], flip=0.0)
-    counts = batch.keypoint_weights.amax(dim=(2, 3))
-    assert torch.equal(counts, batch.keypoint_weights.amin(dim=(2, 3)))
+    batch = crops(samples, [0, 1], flip=0.0)
+    counts = batch.heatmap_weight.amax(dim=(2, 3))
+    assert torch.equal(counts, batch.heatmap_weight.amin(dim=(2, 3)))
     order = [[0, 1, 2], [1, 0, 2]]
     assert counts[0].tolist() in [[[1.0, 0.0, 0.1][k] for k in each] for each in order] + [
         [1.0, 0.0, torch.tensor(0.1).item()]
@@ -89,7 +92,7 @@ def test_whoever_else_is_there_does_not_count() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
     samples = world((image, [stick_figure(), stick_figure(60)], []))
     generator = torch.Generator().manual_seed(1)
-    batch, _ = person_crops(
+    batch = person_crops(
         samples, torch.tensor([0, 0]), torch.tensor([0, 1]), SIZE, generator, Augment(flip=0)
     )
     assert batch.visible.shape == (2, 1, 3)
@@ -98,10 +101,10 @@ def test_whoever_else_is_there_does_not_count() -> None:
 
 def test_the_same_generator_makes_the_same_crops() -> None:
     samples = world(*[(np.zeros((120, 160, 3), np.uint8), [stick_figure()], [])] * 4)
-    (one, told), (other, again) = (crops(samples, [0, 1, 2, 3], 5) for _ in range(2))
+    one, other = (crops(samples, [0, 1, 2, 3], 5) for _ in range(2))
     assert torch.equal(one.images, other.images)
-    assert torch.equal(told, again)
-    assert not torch.equal(one.images, crops(samples, [0, 1, 2, 3], 6)[0].images)
+    assert torch.equal(one.prior_keypoints, other.prior_keypoints)
+    assert not torch.equal(one.images, crops(samples, [0, 1, 2, 3], 6).images)
 
 
 def test_everybody_comes_once_an_epoch_with_their_own_labels(tmp_path: Path) -> None:
@@ -112,12 +115,12 @@ def test_everybody_comes_once_an_epoch_with_their_own_labels(tmp_path: Path) -> 
     people = len(labels.keypoints)
     for room in (None, 0):  # all in memory, or each batch's own pictures
         sample = feed(labels, made, 64, torch.device("cpu"), settings=calm, room=room)
-        (images, found), wanted = sample(0, people, (0, 1))
-        assert images.shape == (people, 3, 64, 48)
-        assert found.shape == (people, 4, 3)
-        assert wanted.limbs.shape[1] == 0
+        batch = sample(0, people, (0, 1))
+        assert batch.images.shape == (people, 3, 64, 48)
+        assert batch.prior_keypoints.shape == (people, 4, 3)
+        assert batch.limbs.shape[1] == 0
         right = total = 0
-        for image, heat in zip(images, wanted.heatmaps, strict=True):
+        for image, heat in zip(batch.images, batch.heatmaps, strict=True):
             for k, bgr in ((1, 2), (2, 0), (3, 1)):
                 if heat[k].max() > 0.9:
                     row, column = divmod(int(heat[k].argmax()), heat.shape[2])
@@ -135,8 +138,10 @@ def test_what_a_first_look_said_is_told_in_the_pixels_of_the_crop() -> None:
     said[50:] = torch.nan  # found by nobody: made up
     generator, numbers = torch.Generator().manual_seed(0), torch.arange(100)
     calm = Augment(**{**ONLY_PLACE, "flip": 0.0, "turn": 0.0, "stretch": 0.0})
-    batch, found = person_crops(samples, numbers, numbers, SIZE, generator, calm, told=said)
-    off = (found[..., :2] - batch.keypoints[:, 0])[found[..., 2] == 1]
+    batch = person_crops(samples, numbers, numbers, SIZE, generator, calm, prior=said)
+    off = (batch.prior_keypoints[..., :2] - batch.keypoints[:, 0])[
+        batch.prior_keypoints[..., 2] == 1
+    ]
     slope = (off[:, 1] / off[:, 0]).sub(-2 / 3).abs() < 0.01
     assert 0.2 < slope.float().mean() < 0.6
 
@@ -214,9 +219,9 @@ def test_what_was_found_is_told_in_pictures_that_are_stored_smaller_too(tmp_path
     sample = feed(
         labels, made, 64, torch.device("cpu"), long_side=64, found=labels.keypoints, settings=CALM
     )
-    (_, told), wanted = sample(0, len(labels.keypoints), (0, 1))
+    batch = sample(0, len(labels.keypoints), (0, 1))
     near = []
-    for person, heat in zip(told, wanted.heatmaps, strict=True):
+    for person, heat in zip(batch.prior_keypoints, batch.heatmaps, strict=True):
         for (x, y, known), one in zip(person.tolist(), heat, strict=True):
             if known and one.max() > 0.8:
                 row, column = divmod(int(one.argmax()), heat.shape[2])

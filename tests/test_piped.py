@@ -16,7 +16,7 @@ import pytest
 from limbwise.errors import BadInput
 from limbwise.sources.frames import Frame, frames
 from limbwise.sources.piped import kind
-from test_video import caught, film, jpeg, scene, steady
+from test_frames import caught, film, jpeg, scene, steady
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import standing
-from limbwise.proportions import MOST, without_impossible
+from limbwise.proportions import MAX_RATIO, without_impossible
 from limbwise.skeleton import BODY, Skeleton
 
 
@@ -52,7 +52,7 @@ def test_what_is_just_short_enough_stays() -> None:
     way = (pose.xy[wrist] - pose.xy[elbow]) / np.hypot(*(pose.xy[wrist] - pose.xy[elbow]))
     for times, stays in ((0.6, True), (2.0, False)):
         xy = pose.xy.copy()
-        xy[wrist] = xy[elbow] + way * MOST * times * 0.15 * 200
+        xy[wrist] = xy[elbow] + way * MAX_RATIO * times * 0.15 * 200
         assert bool(np.isfinite(without_impossible(replace(pose, xy=xy)).xy[wrist, 0])) is stays
 
 

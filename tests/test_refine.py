@@ -164,7 +164,7 @@ def test_nobody_costs_nothing_and_only_the_best_are_looked_at() -> None:
     crowded = lit((1500, 1500), xy, 5)
     for n in range(1, 5):
         crowded += lit((1500, 1500), xy + 300 * n, 5)
-    found = refine(crowded, crowd, seeing_lights(calls), most=3)
+    found = refine(crowded, crowd, seeing_lights(calls), max_people=3)
     assert calls == [(3, 3, 3)]
     assert [each.score for each in found] == [each.score for each in crowd]
     assert found[4] is crowd[4]  # as it was
@@ -183,7 +183,7 @@ def test_the_network_is_told_what_was_found_in_pixels_of_its_crop() -> None:
     there = crop_view(pose(xy), SIZE).forward(np.float32(xy))
     assert told[0][0, [0, 2]] == pytest.approx(np.column_stack([there, [1, 1, 1]])[[0, 2]])
     assert told[0][0, 1].tolist() == [0, 0, 0]
-    refine(np.zeros((200, 200, 3), np.uint8), [pose(xy)], runtime, tell=False)
+    refine(np.zeros((200, 200, 3), np.uint8), [pose(xy)], runtime, use_prior=False)
     assert not told[1].any()
 
 
@@ -238,12 +238,12 @@ def test_networks_that_do_not_fit_together_are_refused(tmp_path) -> None:
     eyes = Backend(ORIGINAL, "first", lambda images: (image, image))
     for first, second, text in (
         (eyes, seeing_lights(), "lights and lightweight-openpose know other keypoints"),
-        (eyes, eyes, "looks at whole pictures"),
-        (seeing_lights(), None, "looks at one person"),
+        (eyes, eyes, "takes whole pictures"),
+        (seeing_lights(), None, "takes crops of one person"),
     ):
         with pytest.raises(BadInput, match=text):
             Estimator(first, person=second)
-    with pytest.raises(ValueError, match="looks at whole pictures"):
+    with pytest.raises(ValueError, match="takes whole pictures"):
         refine(image, [standing(30, 30, 20)], eyes)
     with pytest.raises(BadInput, match=r"nothing\.onnx does not exist"):
         load(person=tmp_path / "nothing.onnx")
@@ -254,10 +254,10 @@ def test_contradictions_and_wrong_files_are_one_line(tmp_path, capsys) -> None:
     save(build("limbwise-person", BODY, 64, width=0.25, channels=16, blocks=1), model)
     for args, text in (
         (["--person-model", str(model), "--no-refine"], "contradict each other"),
-        (["--model", str(model)], "looks at one person, not at pictures"),
+        (["--model", str(model)], "takes crops of one person, not pictures"),
         (
             ["--person-model", str(CATALOGUE["one-stage"].first.plain)],
-            "looks at whole pictures, not at crops",
+            "takes whole pictures, not crops",
         ),
         (["--person-model", str(tmp_path / "none.onnx")], "none.onnx does not exist"),
     ):

@@ -24,7 +24,7 @@ import pytest
 
 from browsing import PROBLEM, SHOWN, Page, browser, needs_chromium, npm_package
 from conftest import VAL
-from limbwise import boxes, estimator, proportions, refine
+from limbwise import boxes, estimator, pose, proportions, refine
 from limbwise.estimator import SAMPLE, load
 from limbwise.models.catalogue import MODELS
 from limbwise.server.static_page import OWN, RUNTIME, SHARED, STATIC
@@ -128,14 +128,14 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
     }
     assert constants("refine.js") == {
         "BOX_MARGIN": refine.BOX_MARGIN,
-        "LEAST": refine.LEAST,
-        "FOUND": usual[1]["least"],
+        "LEAST": refine.MIN_EXTENT,
+        "FOUND": usual[1]["min_confidence"],
         "SURE": refine._SURE,
         "OUTSIDE": refine._OUTSIDE,
-        "BOX_AREA": refine._BOX_AREA,
+        "BOX_AREA": pose.BOX_AREA,
         "SAME": usual[1]["same"],
     }
-    assert constants("proportions.js") == {"MOST": proportions.MOST}
+    assert constants("proportions.js") == {"MOST": proportions.MAX_RATIO}
     text = (STATIC / "proportions.js").read_text()
     lengths = {tuple(k.split()): float(v) for k, v in re.findall(r'"(\w+ \w+)": ([\d.]+)', text)}
     assert lengths == proportions._LENGTHS

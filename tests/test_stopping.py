@@ -21,7 +21,7 @@ from limbwise.train.board import board
 from limbwise.train.logs import log_to
 from limbwise.train.loop import Run
 from test_loop import KilledError, started, sticks
-from test_run import kites
+from test_train_run import kites
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 

@@ -23,7 +23,7 @@ from limbwise.train.batch_memory import bytes_per_pixel, check_batch
 from limbwise.train.board import board
 from limbwise.train.config import FINISHED_RATE, FINISHED_RATES, NEW_RATE, Augment, TrainConfig
 from limbwise.train.run import TRAINED, Data, begin, prepare, train
-from test_run import KITES, kites
+from test_train_run import KITES, kites
 
 SMALL = {"width": 0.25, "channels": 16, "blocks": 1}
 
@@ -43,7 +43,7 @@ def test_every_setting_is_an_option_with_the_same_default() -> None:
 def test_the_defaults_that_figures_depend_on() -> None:
     its = TrainConfig()
     assert (its.epochs, its.batch_size, its.optimizer) == (30.0, 64, "adamw")
-    assert (its.trunk_lr, its.decay, its.warmup) == (0.5, 1.0, 500)
+    assert (its.backbone_lr, its.decay, its.warmup) == (0.5, 1.0, 500)
     assert (its.weight_decay, its.clip, its.ema) == (0.02, 5.0, 0.9995)
     assert (its.long_side, its.seed, its.save_every, its.validate_every) == (640, 0, 500, 0)
     assert (NEW_RATE, FINISHED_RATE) == (2e-3, 1e-4)

@@ -63,8 +63,8 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        said = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
-        facts = {key.strip(): value.strip() for key, value in said.items()}
+        lines = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+        facts = {key.strip(): value.strip() for key, value in lines.items()}
         wide = [each for each in _WIDE if each in facts.get("flags", "").split()]
         name = " ".join([facts.get("model name", name), *[f"({', '.join(wide)})"] * bool(wide)])
     return (
@@ -203,14 +203,14 @@ def chart(rows: Sequence[Row], width: int = 900) -> Image:
                "refine": (120, 60, 160), "draw": (150, 150, 150)}  # fmt: skip
     colours = {name: colour for name, colour in colours.items() if name in rows[0].stages}
     names = [f"{row.runtime}, {row.height}, {row.threads} thr., batch {row.batch}" for row in rows]
-    most = max(max(_sum(row, colours), row.stages["whole"].median) for row in rows)
+    longest = max(max(_sum(row, colours), row.stages["whole"].median) for row in rows)
     picture = np.full((34 * len(rows) + 50, width, 3), 255, np.uint8)
 
     def write(text: str, x: int, y: int, colour: tuple[int, ...] = (60, 60, 60)) -> None:
         cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
 
     def long(ms: float) -> float:
-        return ms / most * (width - 460)
+        return ms / longest * (width - 460)
 
     for number, (row, label) in enumerate(zip(rows, names, strict=True)):
         x, y = float(_LEFT), 34 * number + 14
@@ -263,9 +263,9 @@ def all_backends(
 ) -> list[Estimator]:
     """The model in every runtime and precision that can take it; `report` hears of the others."""
     precisions = ["f32", *["bf16"] * ("BF16" in capabilities()), "int8"]
-    wanted = [("openvino", precision) for precision in precisions]
+    ways = [("openvino", precision) for precision in precisions]
     found: dict[str, Estimator] = {}
-    for runtime, precision in [*wanted, ("onnx", "f32"), ("torch", "f32")]:
+    for runtime, precision in [*ways, ("onnx", "f32"), ("torch", "f32")]:
         try:
             estimate = load(model, runtime=runtime, precision=precision, threads=threads)
         except BadInput as error:

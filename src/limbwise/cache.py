@@ -13,11 +13,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-MOST = 20  # compiled models (model, precision, threads, size) of 3 to 10 MB each
+MAX_MODELS = 20  # compiled models (model, precision, threads, size) of 3 to 10 MB each
 
 
 def folder() -> Path | None:
-    """The folder, made if need be; None where it cannot be written or is not wanted."""
+    """The folder, made if need be; None where it cannot be written or is turned off."""
     chosen = os.environ.get("LIMBWISE_CACHE")
     if chosen == "":
         return None
@@ -53,13 +53,13 @@ def is_ours(path: Path) -> bool:
     return its.st_uid == os.geteuid() and not its.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def prune(path: Path, most: int = MOST) -> None:
-    """Only the `most` models made last stay, and only for their owner."""
+def prune(path: Path, max_models: int = MAX_MODELS) -> None:
+    """Only the `max_models` models made last stay, and only for their owner."""
     with contextlib.suppress(OSError):  # another process may prune too
         blobs = sorted(path.glob("*.blob"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in blobs[most:]:
+        for file in blobs[max_models:]:
             file.unlink(missing_ok=True)
-        for file in blobs[:most]:
+        for file in blobs[:max_models]:
             if not is_ours(file):
                 file.chmod(0o600)
 

@@ -1,4 +1,4 @@
-"""What a model is: told by its file, or known by its outputs."""
+"""What a model is: stated in its file, or known by its outputs."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -27,7 +27,7 @@ class Description:
     that it takes, with `prior` keypoints besides or without; None if it takes whole pictures.
     `offset` is the input pixel of a map's first cell; None: the middle of the pixels it covers.
     `sigma`, in input pixels, is that of the Gaussians it learnt; None: 4 in crops, 7 in pictures.
-    `boxes` tells whether it finds people as boxes; one that finds nothing else has an empty
+    `boxes`: it finds people as boxes; one that finds nothing else has an empty
     skeleton. `fit` is how a picture becomes an input: as high as `height`, or with its longer
     "side" as long.
     """
@@ -39,7 +39,7 @@ class Description:
     height: int = 368
     decoding: dict[str, Any] = field(default_factory=dict, hash=False)
     crop: tuple[int, int] | None = None
-    prior: bool | None = None  # None: a network for crops is told them, as once all were
+    prior: bool | None = None  # None: a network for crops takes them, as once all did
     offset: float | None = None
     sigma: float | None = None
     boxes: bool = False
@@ -134,11 +134,11 @@ def choose_outputs(
     foreign = {"heatmaps": _HEATMAP_NAMES, "limbs": _LIMB_NAMES} if description is None else {}
     chosen = []
     for output in known.outputs:
-        endings, wanted = foreign.get(output, (output,)), channels.get(output)
+        endings, expected = foreign.get(output, (output,)), channels.get(output)
         places = [
             place
             for place, (name, count) in enumerate(zip(names, counts, strict=True))
-            if name.endswith(endings) and wanted in (None, count)
+            if name.endswith(endings) and expected in (None, count)
         ]
         chosen += places[-1:]
     if len(chosen) == len(known.outputs):

@@ -27,7 +27,7 @@ Given = Any  # what `as_image` makes a picture of
 
 __all__ = ["MIN_BOX", "MIN_SCORE", "SAMPLE", "Estimator", "load", "load_pair", "stages"]
 
-MIN_BOX = 0.3  # score of a box that is looked into
+MIN_BOX = 0.3  # score of a box that is refined
 MIN_SCORE = 0.15  # of people who are shown: by Python, the commands, the server and its page
 
 
@@ -38,7 +38,7 @@ class Estimator:
     model's own if None): more finds smaller people and takes longer. With `person`, a second stage
     for crops of one person, everybody's pose is refined (refine.py). `min_score` and `max_people`
     cut the list; `decoding` are options of the decoder (the model's own if None), `min_box` is the
-    score of a box that is looked into. With `flip` a network also sees the mirror image, of the
+    score of a box that is refined. With `flip` a network also sees the mirror image, of the
     crops where there are boxes; `scales` are heights, as parts of `height`, whose maps are averaged
     (networks of one stage). BadInput if the two networks do not fit together.
     """
@@ -63,7 +63,7 @@ class Estimator:
         if self.height < runtime.description.multiple:
             raise BadInput(f"an input height of {self.height} pixels is too small")
         if runtime.description.crop:
-            raise BadInput(f"{runtime.description.name} looks at one person, not at pictures")
+            raise BadInput(f"{runtime.description.name} takes crops of one person, not pictures")
         self.min_box, self.flip, self.scales = min_box, flip, tuple(scales)
         self.made_by: dict[str, Any] | None = None  # the arguments of `load`
         if person is None and not runtime.description.skeleton.keypoints:
@@ -155,14 +155,18 @@ class Estimator:
         picture, view = self.letterbox(image)
         return self.runtime(picture[None])[0], view
 
-    def decode(self, said: NetworkOutput, view: View, image: Image) -> list[Pose]:
+    def decode(self, output: NetworkOutput, view: View, image: Image) -> list[Pose]:
         """The second half: the poses in it, best first, in the image's pixels."""
         model = self.runtime.description
-        if said.boxes is not None and self.person is not None and not self.person.description.prior:
-            boxes = self.boxes(said, view, image)
+        if (
+            output.boxes is not None
+            and self.person is not None
+            and not self.person.description.prior
+        ):
+            boxes = self.boxes(output, view, image)
             found = poses_in_boxes(image, boxes[: self.max_people], self.person, flip=self.flip)
             return [pose for pose in found if pose.score >= self.min_score]
-        people = decode(said, model.skeleton, self.decoding)
+        people = decode(output, model.skeleton, self.decoding)
         found = [pose.moved(view.inverse) for pose in people if pose.score >= self.min_score]
         if self.person is not None:
             found = refine(image, found, self.person)
@@ -174,10 +178,10 @@ class Estimator:
         other.height = height
         return other
 
-    def boxes(self, said: NetworkOutput, view: View, image: Image) -> Boxes:
+    def boxes(self, output: NetworkOutput, view: View, image: Image) -> Boxes:
         """People's boxes (P, 5) in the image, within it, best first; of a model that finds some."""
-        assert said.boxes is not None
-        found = find_boxes(said.boxes, min_score=self.min_box, max_boxes=MAX_PEOPLE)
+        assert output.boxes is not None
+        found = find_boxes(output.boxes, min_score=self.min_box, max_boxes=MAX_PEOPLE)
         return in_image(found, view, image)
 
 
@@ -205,7 +209,7 @@ def load(
     scales: Sequence[float] = (1.0,),
     decoding: DecodeOptions | None = None,
 ) -> Estimator:
-    """An estimator from a bundled model or a file; what is not told here is as for `Estimator`.
+    """An estimator from a bundled model or a file; what is not named here is as for `Estimator`.
 
     Args:
         model: the name of a bundled model (catalogue.py; None: "accurate"), or a file: .onnx,

@@ -19,18 +19,18 @@ SHARE = 0.8  # of a frame's time, what a frame may take before the start
 _FRAMES = 12  # of which the median is held against a frame's time
 _ROUNDS = 4
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 class Paced:
     """Looks like an `Estimator` to a film (pipeline.py), and changes to the next of `rungs`, best
-    first, once the median of a dozen frames takes longer than `fps` allows; `tell` hears of it.
+    first, once the median of a dozen frames takes longer than `fps` allows; `notify` hears of it.
 
     The two halves of the way run at once in a film, so the slower one of them sets the rate.
     """
 
-    def __init__(self, rungs: Sequence[Estimator], fps: float, tell: Tell) -> None:
-        self.rungs, self.fps, self.tell = list(rungs), fps, tell
+    def __init__(self, rungs: Sequence[Estimator], fps: float, notify: Notify) -> None:
+        self.rungs, self.fps, self.notify = list(rungs), fps, notify
         self.rung = 0
         self._taken: deque[float] = deque(maxlen=_FRAMES)
 
@@ -56,11 +56,11 @@ class Paced:
         return (*estimate.infer(image), estimate, time.perf_counter() - began)
 
     def decode(
-        self, said: Any, view: Any, estimate: Estimator, taken: float, image: Image
+        self, output: Any, view: Any, estimate: Estimator, taken: float, image: Image
     ) -> list[Pose]:
         """As the estimator's; steps down where the rate is not held."""
         began = time.perf_counter()
-        poses = estimate.decode(said, view, image)
+        poses = estimate.decode(output, view, image)
         if estimate is self.estimate:
             self._count(max(taken, time.perf_counter() - began))
         return poses
@@ -72,7 +72,7 @@ class Paced:
         if slow and self.rung + 1 < len(self.rungs):
             self.rung += 1
             self._taken.clear()
-            self.tell(
+            self.notify(
                 f"a frame took {1000 * median:.0f} ms, more than --fps {self.fps:g} allows: now "
                 f"{described(self.estimate)}"
             )

@@ -31,7 +31,7 @@ def check_places(
     """BadInput if an output is an input or another output.
 
     `reads` are files, and folders for all pictures in them; `writes` are places by what a user
-    calls them, such as "--json". None stands for what is not wanted.
+    calls them, such as "--json". None stands for what is not asked for.
     """
     kept = [Path(path) for path in reads if path is not None]
     taken: dict[Identity, str] = {}

@@ -11,6 +11,12 @@ from .skeleton import MIDPOINTS, Skeleton
 
 Array = NDArray[np.float32]
 
+# OKS measures by a person's area, which is that of the outline. Where nobody drew one it is taken
+# to be a share of what is known of the person:
+KEYPOINTS_AREA = 0.6  # of the box of the keypoints, from which head, hands and feet stick out
+BOX_AREA = 0.53  # of the box round the whole person: COCO's people fill so much of theirs
+SIZE_AREA = 0.2  # of the square of a tracked person's size (track.py): about half the box again
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pose:
@@ -56,6 +62,12 @@ class Pose:
         right, bottom = self.xy[self.found].max(axis=0)
         return float(left), float(top), float(right), float(bottom)
 
+    @property
+    def area(self) -> float:
+        """About the person's, in square pixels, by the found keypoints; nan if none is found."""
+        left, top, right, bottom = self.box
+        return KEYPOINTS_AREA * (right - left) * (bottom - top)
+
     def moved(self, to: Callable[[Array], Array]) -> "Pose":
         """The same person in other coordinates: `to` maps (K, 2) to (K, 2)."""
         return replace(self, xy=to(self.xy).astype(np.float32))
@@ -78,13 +90,13 @@ class Pose:
 
 @lru_cache(maxsize=32)
 def _sources(
-    own: Skeleton, wanted: Skeleton
+    own: Skeleton, target: Skeleton
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """For each keypoint of `wanted` its place in `own`, and the two that it lies between if it has
+    """For each keypoint of `target` its place in `own`, and the two that it lies between if it has
     none or is not found there; one place more than there are stands for nothing."""
     nothing = len(own.keypoints)
     rows = []
-    for name in wanted.keypoints:
+    for name in target.keypoints:
         ends = [own.index.get(end, nothing) for end in MIDPOINTS.get(name, ())]
         rows.append((own.index.get(name, nothing), *(ends or [nothing] * 2)))
     places = np.array(rows, np.intp).reshape(-1, 3).T

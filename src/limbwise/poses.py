@@ -28,7 +28,7 @@ class Poses(list[Pose]):
     """The people of one picture, best first: a list of `Pose` with the picture's facts.
 
     Attributes:
-        size: (width, height) of the picture in pixels; (0, 0) if nobody said.
+        size: (width, height) of the picture in pixels; (0, 0) if unknown.
         source: where the picture is from, such as a file's name; "" of an array.
         frame: which frame it is, from 0, on over several sources.
         time: seconds since the first frame; None for a still.

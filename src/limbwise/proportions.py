@@ -26,13 +26,13 @@ _LENGTHS = {
     ("neck", "shoulder"): 0.13,
     ("neck", "hip"): 0.31,
 }
-MOST = 3.0  # times as long as the body's other limbs say that a limb may be
-_SURE = 0.2  # confidence of both ends of a limb that tells how large the body is
+MAX_RATIO = 3.0  # times as long as the body's other limbs say that a limb may be
+_SURE = 0.2  # confidence of both ends of a limb that says how large the body is
 
 
-def without_impossible(pose: Pose, most: float = MOST) -> Pose:
-    """The pose without the less sure end of each limb that is more than `most` times as long as the
-    others say; skeletons without a person's limbs stay as they are.
+def without_impossible(pose: Pose, max_ratio: float = MAX_RATIO) -> Pose:
+    """The pose without the less sure end of each limb that is more than `max_ratio` times as long
+    as the others say; skeletons without a person's limbs stay as they are.
 
     The body's size is the third quartile of what its sure limbs say, since turned limbs look short.
     """
@@ -40,11 +40,11 @@ def without_impossible(pose: Pose, most: float = MOST) -> Pose:
     if not len(start):
         return pose
     sizes = np.hypot(*(pose.xy[end] - pose.xy[start]).T) / lengths
-    least = np.minimum(pose.confidence[start], pose.confidence[end])
-    sure = sizes[(least > _SURE) & np.isfinite(sizes)]
+    both = np.minimum(pose.confidence[start], pose.confidence[end])
+    sure = sizes[(both > _SURE) & np.isfinite(sizes)]
     if len(sure) < 4:
         return pose
-    too_long = np.flatnonzero(sizes > most * _third_quartile(sure))
+    too_long = np.flatnonzero(sizes > max_ratio * _third_quartile(sure))
     if not len(too_long):
         return pose
     xy, confidence = pose.xy.copy(), pose.confidence.copy()

@@ -5,7 +5,7 @@
 The first stage (boxes.py, decode.py) finds everybody on a picture made smaller. The second costs a
 little for each person, sees all the pixels there are, and says better where the keypoints are
 (docs/log.md has the figures). Networks of two kinds do it: one reads a crop round a person's box;
-the other is also told what the first stage found, the prior keypoints.
+the other is also given what the first stage found, the prior keypoints.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,16 @@ from .description import Description
 from .errors import BadInput
 from .geometry import Image, View, warp_crop
 from .peaks import argmax
-from .pose import Pose, oks
+from .pose import BOX_AREA, Pose, oks
 from .proportions import without_impossible
 from .skeleton import BODY, COCO, Skeleton
 
 Floats = NDArray[np.float32]
 
-LEAST = 0.05  # pixels of the picture per pixel of a crop: what is smaller is not enlarged further
+MIN_EXTENT = 0.05  # pixels of the picture to one of a crop: what is smaller is enlarged no more
 BOX_MARGIN = 1.25  # times a person's box is a crop, as in the published second stages
 SIGMA = 4.0  # of the Gaussians that a network learnt if it does not say, in pixels of a crop
-MAX_PEOPLE = 30  # at whom the second stage looks
-_AREA = 0.6  # of the box of its keypoints, what OKS takes a person's area to be
-_BOX_AREA = 0.53  # of a person's whole box, the same: COCO's people fill so much of theirs
+MAX_PEOPLE = 30  # of a picture that the second stage refines
 _SURE = 0.2  # confidence of a keypoint that counts in a person's score
 _OUTSIDE = 0.35  # of the box's longer side: how far beyond it a keypoint may lie
 
@@ -41,48 +39,58 @@ def refine(
     poses: Sequence[Pose],
     runtime: Backend,
     *,
-    most: int = MAX_PEOPLE,
-    least: float | None = None,
-    same: float = 0.7,
-    tell: bool = True,
+    max_people: int = MAX_PEOPLE,
+    min_confidence: float | None = None,
+    nms_oks: float = 0.7,
+    use_prior: bool = True,
 ) -> list[Pose]:
-    """Poses in an image (H, W, 3) to the same people seen again, in its pixels, best first.
+    """Poses of the first stage to the same people refined, best first.
 
-    The `most` best are looked at, the others stay as they are. Of two poses more alike than `same`
-    (OKS) the better is kept. ValueError if the network takes no crops.
+    A network that takes prior keypoints puts each where it may expect most of OKS
+    (`expected_oks`); scores stay, since the first stage's order people better than anything such a
+    network adds (docs/log.md). For other networks the poses become boxes (`box_of`).
 
-    A network that is told prior keypoints puts each where it may expect most of OKS, and does not
-    find it if that is less than `least` (0.3); scores stay, since the first stage's order people
-    better than anything such a network adds (docs/log.md). Without `tell` it learns from the poses
-    only where the people are. For other networks the poses become boxes (`box_of`), and `least`
-    (0.1) is a confidence.
+    Args:
+        image: (H, W, 3) BGR.
+        poses: in its pixels, best first.
+        runtime: who computes the second stage.
+        max_people: how many of the best are refined; the others stay as they are.
+        min_confidence: of a keypoint that is found, 0.1 if absent; of a network with prior
+            keypoints it is the OKS that the keypoint may expect, 0.3 if absent.
+        nms_oks: of two poses more alike than this the better is kept.
+        use_prior: without, a network that takes prior keypoints gets none: the poses say only where
+            the people are.
+
+    Raises:
+        ValueError: the network takes no crops.
     """
     if runtime.description.crop is None:
-        raise ValueError(f"{runtime.description.name} looks at whole pictures")
+        raise ValueError(f"{runtime.description.name} takes whole pictures")
     poses = [pose for pose in poses if pose.found.any()]
-    poses, others = poses[:most], poses[most:]
+    poses, others = poses[:max_people], poses[max_people:]
     if not poses:
         return []
     if not runtime.description.prior:
         boxes = np.array([box_of(pose) for pose in poses], np.float32)
-        seen = poses_in_boxes(image, boxes, runtime, least=0.1 if least is None else least)
-        return distinct([*seen, *others], same)
-    pictures, told, views = crops(image, poses, runtime.description.crop)
-    said = runtime(pictures, told if tell else np.zeros_like(told))
-    heatmaps = np.stack([fields.heatmaps for fields in said])
+        given = {} if min_confidence is None else {"min_confidence": min_confidence}
+        seen = poses_in_boxes(image, boxes, runtime, **given)
+        return distinct([*seen, *others], nms_oks)
+    pictures, prior, views = crops(image, poses, runtime.description.crop)
+    outputs = runtime(pictures, prior if use_prior else np.zeros_like(prior))
+    heatmaps = np.stack([fields.heatmaps for fields in outputs])
     heights = heatmaps.max(axis=(2, 3))
-    spread = np.array([_spread(p.moved(v.forward)) for p, v in zip(poses, views, strict=True)])
+    spread = np.sqrt([p.moved(v.forward).area for p, v in zip(poses, views, strict=True)])
     sigmas = 2 * spread[:, None] * np.asarray(runtime.description.skeleton.sigmas)
-    drawn = (runtime.description.sigma or SIGMA) / said[0].stride
-    cells, hopes = argmax(expected_oks(heatmaps, sigmas / said[0].stride, drawn))
+    drawn = (runtime.description.sigma or SIGMA) / outputs[0].stride
+    cells, expected = argmax(expected_oks(heatmaps, sigmas / outputs[0].stride, drawn))
     seen = []
     for n, (pose, view) in enumerate(zip(poses, views, strict=True)):
-        lost = hopes[n] < (0.3 if least is None else least)
+        lost = expected[n] < (0.3 if min_confidence is None else min_confidence)
         confidence = np.where(lost, 0, heights[n].clip(0, 1)).astype(np.float32)
-        xy = view.inverse(said[n].pixels(cells[n]))
+        xy = view.inverse(outputs[n].pixels(cells[n]))
         xy[confidence == 0] = np.nan
         seen.append(replace(pose, xy=xy, confidence=confidence))
-    return distinct(seen + others, same)
+    return distinct(seen + others, nms_oks)
 
 
 def poses_in_boxes(
@@ -90,28 +98,36 @@ def poses_in_boxes(
     boxes: Floats,
     runtime: Backend,
     *,
-    least: float = 0.1,
-    same: float = 0.75,
+    min_confidence: float = 0.1,
+    nms_oks: float = 0.75,
     flip: bool = False,
 ) -> list[Pose]:
-    """Boxes (P, 5) in an image, sides in its pixels and a score, to the poses of their people, best
-    first, each person once.
+    """Boxes of people to their poses, best first, each person once.
 
-    A keypoint is found at the highest place of its heatmap if that is `least` high, in the image,
+    A keypoint is found at the highest place of its heatmap if that is high enough, in the image,
     not far outside the box, and no limb to it is impossibly long (proportions.py). A person's score
-    is the square of the sure keypoints' mean confidence times the box's score. Of two poses more
-    alike than `same` (OKS) the better is kept. With `flip` heatmaps are means with those of the
-    mirrored crop.
+    is the square of the sure keypoints' mean confidence times the box's score.
+
+    Args:
+        image: (H, W, 3) BGR.
+        boxes: (P, 5) left, top, right, bottom in its pixels, and a score.
+        runtime: who computes the second stage, which takes no prior keypoints.
+        min_confidence: height of a heatmap at a keypoint that is found.
+        nms_oks: of two poses more alike than this the better is kept.
+        flip: heatmaps are means with those of the mirrored crops.
+
+    Raises:
+        ValueError: the network takes no crops, or prior keypoints besides.
     """
     its = runtime.description
     if its.crop is None or its.prior:
-        raise ValueError(f"{its.name} does not look into boxes")
+        raise ValueError(f"{its.name} takes no boxes")
     boxes = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, :2] < boxes[:, 2:4]).all(axis=1)]
     if not len(boxes):
         return []
     pictures, views = box_crops(image, boxes, its.crop)
-    said = runtime(pictures)
-    heatmaps: Floats = np.stack([fields.heatmaps for fields in said])
+    outputs = runtime(pictures)
+    heatmaps: Floats = np.stack([fields.heatmaps for fields in outputs])
     if flip:
         turned = runtime(np.ascontiguousarray(pictures[:, :, ::-1]))
         heatmaps = np.float32(0.5) * (heatmaps + mirrored_maps(turned, its.skeleton))
@@ -119,22 +135,23 @@ def poses_in_boxes(
     confidence = heights.clip(0, 1)
     edges = np.array(image.shape[1::-1], np.float32) - 0.5
     poses = [
-        _pose(its.skeleton, view.inverse(fields.pixels(xy)), sure, box, least, edges)
-        for view, fields, xy, sure, box in zip(views, said, cells, confidence, boxes, strict=True)
+        _pose(its.skeleton, view.inverse(maps.pixels(xy)), sure, box, min_confidence, edges)
+        for view, maps, xy, sure, box in zip(views, outputs, cells, confidence, boxes, strict=True)
     ]
-    areas = _BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return [without_impossible(_as_body(pose)) for pose in distinct(poses, same, areas)]
+    areas = BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return [without_impossible(_as_body(pose)) for pose in distinct(poses, nms_oks, areas)]
 
 
 def _pose(
-    skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, least: float, edges: Floats
-) -> Pose:
+    skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, min_confidence: float,
+    edges: Floats,
+) -> Pose:  # fmt: skip
     sure = confidence[confidence > _SURE]
     score = float(sure.mean() ** 2 * box[4]) if len(sure) else 0.0
     reach = _OUTSIDE * (box[2:4] - box[:2]).max()
     low, high = np.maximum(box[:2] - reach, -0.5), np.minimum(box[2:4] + reach, edges)
     inside = ((xy >= low) & (xy <= high)).all(axis=1)
-    found = (confidence >= least) & inside
+    found = (confidence >= min_confidence) & inside
     xy = np.where(found[:, None], xy, np.nan).astype(np.float32)
     return Pose(skeleton, xy, np.where(found, confidence, 0).astype(np.float32), score)
 
@@ -144,15 +161,15 @@ def _as_body(pose: Pose) -> Pose:
     return pose.as_skeleton(BODY) if pose.skeleton.keypoints == COCO.keypoints else pose
 
 
-def mirrored_maps(said: Sequence[Any], skeleton: Skeleton) -> Floats:
+def mirrored_maps(outputs: Sequence[Any], skeleton: Skeleton) -> Floats:
     """What the heatmaps of mirrored crops say of the crops themselves, (N, K, h, w).
 
     Cell m of a mirrored map lies (stride - 1 - 2 first) / stride cells beside its mirror image,
     where `first` is the pixel of the first cell: none if cells lie in the middle of their pixels.
     """
-    heatmaps = np.stack([fields.heatmaps for fields in said])
+    heatmaps = np.stack([fields.heatmaps for fields in outputs])
     turned: Floats = heatmaps[:, list(skeleton.mirror), :, ::-1]
-    beside = round((said[0].stride - 1 - 2 * said[0].first) / said[0].stride)
+    beside = round((outputs[0].stride - 1 - 2 * outputs[0].first) / outputs[0].stride)
     if beside:
         turned = np.concatenate([turned[..., :beside], turned[..., :-beside]], axis=3)
     return turned
@@ -178,7 +195,7 @@ def box_view(box: Floats, size: tuple[int, int], margin: float = BOX_MARGIN) -> 
     """From the image to the crop of `size` (height, width) round a box, `margin` times as large."""
     left, top, right, bottom = (float(side) for side in box[:4])
     height, width = size
-    extent = max((right - left) / width, (bottom - top) / height, LEAST / margin)
+    extent = max((right - left) / width, (bottom - top) / height, MIN_EXTENT / margin)
     return _view(1 / (margin * extent), ((left + right) / 2, (top + bottom) / 2), size)
 
 
@@ -189,8 +206,8 @@ def crops(
     what was found (N, K, 3), and where each crop is in the image."""
     views = [crop_view(pose, size) for pose in poses]
     pictures = np.stack([warp_crop(image, view, size) for view in views])
-    told = np.stack([_prior(*both) for both in zip(poses, views, strict=True)])
-    return pictures, told, views
+    prior = np.stack([_prior(*both) for both in zip(poses, views, strict=True)])
+    return pictures, prior, views
 
 
 def expected_oks(heatmaps: Floats, sigmas: NDArray[np.floating], drawn: float) -> Floats:
@@ -220,16 +237,10 @@ def _blur(sigma: Floats, count: int) -> Floats:
     return blur
 
 
-def _spread(pose: Pose) -> float:
-    """The root of a person's area, in pixels."""
-    left, top, right, bottom = pose.box
-    return float(np.sqrt(_AREA * (right - left) * (bottom - top)))
-
-
 def check_pair(first: Description, person: Description) -> None:
     """BadInput if a network for crops of one person does not fit to the one that finds people."""
     if not person.crop:
-        raise BadInput(f"{person.name} looks at whole pictures, not at crops of one person")
+        raise BadInput(f"{person.name} takes whole pictures, not crops of one person")
     if person.prior and not first.skeleton.keypoints:
         raise BadInput(f"{person.name} needs prior keypoints, and {first.name} finds boxes only")
     known = _known(first.skeleton.keypoints)
@@ -252,7 +263,7 @@ def crop_view(pose: Pose, size: tuple[int, int]) -> View:
     """From the image to the crop of `size` (height, width) round a pose."""
     left, top, right, bottom = pose.box
     height, width = size
-    extent = max((right - left) / width, (bottom - top) / height, LEAST)
+    extent = max((right - left) / width, (bottom - top) / height, MIN_EXTENT)
     scale = box_fraction(float(pose.found.mean())) / extent
     return _view(scale, ((left + right) / 2, (top + bottom) / 2), size)
 
@@ -271,13 +282,13 @@ def _prior(pose: Pose, view: View) -> Floats:
 
 
 def distinct(
-    poses: Sequence[Pose], same: float, areas: Sequence[float] | Floats | None = None
+    poses: Sequence[Pose], nms_oks: float, areas: Sequence[float] | Floats | None = None
 ) -> list[Pose]:
-    """Best first, without those who are more than `same` (OKS) like somebody better; `areas` of the
-    people, in square pixels, are those of their keypoints' boxes if they are not given."""
-    sizes = [_spread(pose) ** 2 for pose in poses] if areas is None else areas
+    """Best first, without those who are more than `nms_oks` like somebody better; `areas` of the
+    people, in square pixels, are `Pose.area` if they are not given."""
+    sizes = [pose.area for pose in poses] if areas is None else areas
     kept: list[Pose] = []
     for pose, area in sorted(zip(poses, sizes, strict=True), key=lambda each: -each[0].score):
-        if pose.found.any() and oks(pose, kept, area).max(initial=0) <= same:
+        if pose.found.any() and oks(pose, kept, area).max(initial=0) <= nms_oks:
             kept.append(pose)
     return kept

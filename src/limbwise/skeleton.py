@@ -44,17 +44,17 @@ class Skeleton:
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """For each keypoint the position of its twin in a mirrored picture."""
-        return tuple(self.index.get(_twin(name), k) for k, name in enumerate(self.keypoints))
+        """For each keypoint the position of its counterpart in a mirrored picture."""
+        return tuple(self.index.get(_mirrored(name), k) for k, name in enumerate(self.keypoints))
 
     @cached_property
     def mirrored_limbs(self) -> tuple[tuple[int, int], ...]:
-        """For each limb (position of its twin in a mirrored picture, +1 or -1: its direction)."""
+        """For each limb its position in a mirrored picture, and its direction there: +1 or -1."""
         place = {pair: limb for limb, pair in enumerate(self.pairs)}
-        twins = [(self.mirror[a], self.mirror[b]) for a, b in self.pairs]
+        counterparts = [(self.mirror[a], self.mirror[b]) for a, b in self.pairs]
         return tuple(
-            (place[twin], 1) if twin in place else (place.get(twin[::-1], limb), -1)
-            for limb, twin in enumerate(twins)
+            (place[other], 1) if other in place else (place.get(other[::-1], limb), -1)
+            for limb, other in enumerate(counterparts)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,8 +73,8 @@ class Skeleton:
         return cls(names, limbs, sigmas)
 
 
-def _twin(name: str) -> str:
-    """left_wrist <-> right_wrist; other names are their own twins."""
+def _mirrored(name: str) -> str:
+    """left_wrist <-> right_wrist; other names are their own."""
     side, _, rest = name.partition("_")
     return {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
 

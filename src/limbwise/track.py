@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .pose import Pose
+from .pose import SIZE_AREA, Pose
 from .skeleton import Skeleton
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,6 @@ Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 # Lengths are in sizes of the person, see `_size`.
-_AREA = 0.2  # of the person in the picture, in squared sizes: about half the box, as in COCO
 _NOISE = 0.03  # standard deviation of where a body is found
 _SPEED = 2.0  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
 _UNREST = 1.0  # spectral density of the acceleration: a walk begins and ends within half a second
@@ -249,7 +248,7 @@ def _likeness(tracks: Sequence[_Track], poses: Sequence[Pose], similar: float) -
     known, found = np.stack([t.xy for t in tracks]), np.stack([pose.xy for pose in poses])
     square = np.square(found[None] - known[:, None]).sum(axis=3)  # (T, D, K)
     area = np.array([t.size**2 for t in tracks])[:, None, None]
-    own = _AREA * area * np.square(2 * np.array(tracks[0].skeleton.sigmas))
+    own = SIZE_AREA * area * np.square(2 * np.array(tracks[0].skeleton.sigmas))
     total = own + area * np.array([t.spread[0, 0] for t in tracks])[:, None, None]
     missing = np.isnan(square)
     square[missing] = 0

@@ -62,13 +62,13 @@ def mean(several: list[NetworkOutput]) -> NetworkOutput:
 
 
 def resampled(
-    fields: NetworkOutput, seen: View, wanted: View, shape: tuple[int, int]
+    fields: NetworkOutput, own: View, target: View, shape: tuple[int, int]
 ) -> NetworkOutput:
     """The maps of one view of an image on the `shape` (h, w) cells of another view of it."""
-    if np.array_equal(seen.matrix, wanted.matrix) and fields.heatmaps.shape[1:] == shape:
+    if np.array_equal(own.matrix, target.matrix) and fields.heatmaps.shape[1:] == shape:
         return fields
     corners = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
-    source = fields.cells(seen.forward(wanted.inverse(fields.pixels(corners))))
+    source = fields.cells(own.forward(target.inverse(fields.pixels(corners))))
     origin, right, down = source.astype(np.float64)
     matrix = np.stack([right - origin, down - origin, origin], axis=1)
 

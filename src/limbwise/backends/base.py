@@ -42,14 +42,14 @@ class Backend:
 
     def __call__(self, images: Batch, *found: Maps) -> list[NetworkOutput]:
         its = self.description
-        said = dict(zip(its.outputs, self.run(images, *found), strict=True))
+        maps = dict(zip(its.outputs, self.run(images, *found), strict=True))
         cells = [side // its.stride for side in images.shape[1:3]]
-        heatmaps = said.get("heatmaps", np.zeros((len(images), 0, *cells), np.float32))
-        limbs = said.get("limbs", heatmaps[:, :0])
+        heatmaps = maps.get("heatmaps", np.zeros((len(images), 0, *cells), np.float32))
+        limbs = maps.get("limbs", heatmaps[:, :0])
         keypoints = len(its.skeleton.keypoints)
         pairs = 0 if its.crop else len(its.skeleton.limbs)
         vectors = limbs.reshape(len(limbs), pairs, 2, *limbs.shape[-2:])
-        boxes = said.get("boxes", [None] * len(images))
+        boxes = maps.get("boxes", [None] * len(images))
         return [
             NetworkOutput(heatmap[:keypoints], vector, its.stride, box, its.offset)
             for heatmap, vector, box in zip(heatmaps, vectors, boxes, strict=True)

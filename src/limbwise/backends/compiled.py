@@ -43,11 +43,11 @@ class Requests:
         request = self.idle.get()
         try:
             request.infer(list(inputs), share_inputs=True)
-            return self.said(request)
+            return self.outputs_of(request)
         finally:
             self.idle.put(request)
 
-    def said(self, request: Any) -> Maps:
+    def outputs_of(self, request: Any) -> Maps:
         return tuple(request.get_tensor(output).data.copy() for output in self._outputs)
 
 
@@ -120,7 +120,7 @@ def _finish(at_work: deque[tuple[Requests, Any]], results: list[Maps]) -> None:
     graph, request = at_work.popleft()
     try:
         request.wait()
-        results.append(graph.said(request))
+        results.append(graph.outputs_of(request))
     finally:
         graph.idle.put(request)
 

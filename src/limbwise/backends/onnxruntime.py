@@ -40,13 +40,13 @@ def load(path: Path, threads: int | None = None, precision: str = "fast") -> Bac
     names = [output.name for output in session.get_outputs()]
     counts = [_fixed(output.shape) for output in session.get_outputs()]
     chosen = choose_outputs(path, names, counts, description)
-    wanted = [names[place] for place in chosen]
+    outputs = [names[place] for place in chosen]
     sources = [each.name for each in session.get_inputs()]
     described = description is not None
 
     def run(images: Batch, *found: Maps) -> tuple[Maps, ...]:
         data = images if described else _normalised(images), *found
-        return tuple(session.run(wanted, dict(zip(sources, data, strict=True))))
+        return tuple(session.run(outputs, dict(zip(sources, data, strict=True))))
 
     return Backend(description or ORIGINAL, "onnxruntime f32", run)
 

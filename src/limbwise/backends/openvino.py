@@ -128,9 +128,9 @@ def cpu() -> str:
     """The processor and what it can do, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        wanted = ("model name", "flags", "Features")
+        facts = ("model name", "flags", "Features")
         return "".join(dict.fromkeys(
-            line for line in cpuinfo.read_text().splitlines(True) if line.startswith(wanted)
+            line for line in cpuinfo.read_text().splitlines(True) if line.startswith(facts)
         ))  # fmt: skip
     return f"{platform.processor()} {platform.machine()}"
 

@@ -99,8 +99,8 @@ def _inputs(runtime: Backend) -> tuple[np.ndarray[Any, Any], ...]:
         3,
     )
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    told = np.zeros((shape[0], len(its.skeleton.keypoints), 3), np.float32)
-    return (image, told) if its.crop and its.prior else (image,)
+    prior = np.zeros((shape[0], len(its.skeleton.keypoints), 3), np.float32)
+    return (image, prior) if its.crop and its.prior else (image,)
 
 
 def _key(several: Sequence[Way], threads: int | None) -> str:

@@ -24,9 +24,14 @@ from .serve import serve
 from .terminal import calling, failing_in_one_line
 from .train import check_data, export, train
 
+OLD_NAMES = {"trunk-lr": "backbone-lr"}  # of options, which still work
+
 app = typer.Typer(
     name="limbwise", no_args_is_help=True, pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: OLD_NAMES.get(name, name),
+    },
 )  # fmt: skip
 
 

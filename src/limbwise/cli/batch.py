@@ -28,7 +28,7 @@ from .options import (
     SizeOption,
     finite,
     not_empty,
-    person_wanted,
+    person_choice,
 )
 from .terminal import complain, failing_in_one_line, stderr
 
@@ -109,7 +109,7 @@ def batch(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     given: dict[str, Any] = {
         "model": None if model is None else str(model),
-        "person": _person(person_wanted(person_model, refine)),
+        "person": _person(person_choice(person_model, refine)),
         "precision": precision.value, "height": size, "min_score": min_score,
         "max_people": max_people, "smooth": smooth, "fps": fps,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from ..atomic import is_stdout
 from ..data.formats import yolo
 from ..data.formats.dataset import Dataset
 from ..data.formats.save import check_folder, save
-from ..data.formats.table import FORMATS, format_of, told_by_content, told_by_name
+from ..data.formats.table import FORMATS, format_of, guess_by_content, guess_by_name
 from ..errors import BadInput
 from .options import PLACE, CategoryOption, not_empty
 from .terminal import failing_in_one_line, stderr
@@ -46,8 +46,8 @@ def convert(
     Names of keypoints, visibility, splits and regions of crowds are kept where the other format has
     words for them; what it has none for is told.
     """
-    reader = format_of(from_ or told_by_content(source))
-    writer = format_of(to or told_by_name(target))
+    reader = format_of(from_ or guess_by_content(source))
+    writer = format_of(to or guess_by_name(target))
     if writer.folder:
         if is_stdout(target):
             raise BadInput(f"{to} is a folder: name a new one, not -")

@@ -1,7 +1,7 @@
 """`limbwise doctor`: what a bug report needs, as one text to paste, with nothing personal in it.
 
 Every check stands alone: one that fails says so in its line, and the others go on. Names of files
-are cut to their last part, so that no home, user or project is told.
+are cut to their last part, so that no home, user or project is shown.
 """
 
 import os
@@ -56,11 +56,11 @@ def doctor(
     failed = 0
     for name, check in checks:
         try:
-            told = check()
+            shown = check()
         except Exception as error:  # whatever it is, it belongs into the report
             failed += 1
-            told = f"FAILED: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        echo(f"{name:16} {without_paths(told)}")
+            shown = f"FAILED: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        echo(f"{name:16} {without_paths(shown)}")
     echo(f"{'all':16} {f'{failed} checks failed' if failed else 'fine'}")
     if failed:
         raise typer.Exit(1)
@@ -88,8 +88,8 @@ def _memory() -> str:
     facts = Path("/proc/meminfo")
     if not facts.is_file():
         return "unknown"
-    said = dict(re.findall(r"(\w+):\s+(\d+) kB", facts.read_text()))
-    total, free = (int(said.get(key, 0)) / 2**20 for key in ("MemTotal", "MemAvailable"))
+    memory = dict(re.findall(r"(\w+):\s+(\d+) kB", facts.read_text()))
+    total, free = (int(memory.get(key, 0)) / 2**20 for key in ("MemTotal", "MemAvailable"))
     return f"{total:.1f} GiB, {free:.1f} free"
 
 
@@ -97,12 +97,12 @@ def _threads() -> str:
     import cv2
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = [
+    shown = [
         f"{usable} of {os.cpu_count()} cores may be used",
         f"OpenCV takes {cv2.getNumThreads()}",
     ]
-    told += [f"{name}={os.environ[name][:20]}" for name in _SETTINGS if name in os.environ]
-    return ", ".join(told)
+    shown += [f"{name}={os.environ[name][:20]}" for name in _SETTINGS if name in os.environ]
+    return ", ".join(shown)
 
 
 _SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -127,10 +127,10 @@ def _capabilities() -> str:
 def _cache() -> str:
     from ..cache import folder
 
-    wanted = os.environ.get("LIMBWISE_CACHE")
-    if wanted == "":
+    setting = os.environ.get("LIMBWISE_CACHE")
+    if setting == "":
         return "switched off by LIMBWISE_CACHE"
-    where = "where LIMBWISE_CACHE says" if wanted else "in the usual place"
+    where = "where LIMBWISE_CACHE says" if setting else "in the usual place"
     kept = folder()
     if kept is None:
         return f"cannot be written {where}: every start compiles and measures anew"

@@ -28,7 +28,7 @@ from .options import (
     ThreadsOption,
     check_order,
     model_files,
-    person_wanted,
+    person_choice,
 )
 from .terminal import failing_in_one_line, progress
 
@@ -75,7 +75,7 @@ def evaluate(
             check_writable(path, stream=True)
     factors = _numbers(scales)
     looks = load_pair(
-        model, person=person_wanted(person_model, refine), runtime=runtime.value,
+        model, person=person_choice(person_model, refine), runtime=runtime.value,
         precision=precision.value, threads=threads,
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ class BatchFormat(StrEnum):
 
 
 def place(text: str) -> Path:
-    """Where to write; an empty name, as of a variable that was not set, is told."""
+    """Where to write; an empty name, as of a variable that was not set, is refused."""
     if not text:
         raise typer.BadParameter("the name is empty: name a file or folder")
     return Path(text)
@@ -153,7 +153,7 @@ ThreadsOption = Annotated[
 ]
 
 
-def person_wanted(person_model: Path | None, refine: bool | None) -> Path | bool | None:
+def person_choice(person_model: Path | None, refine: bool | None) -> Path | bool | None:
     """What the two options mean for `load`; BadInput if they contradict each other."""
     if person_model is not None and refine is False:
         raise BadInput("--person-model and --no-refine contradict each other: choose one")
@@ -176,7 +176,7 @@ def model_files(*models: Path | None) -> list[Path]:
 def with_fields_of(
     kind: Any, types_of: Callable[..., tuple[Any, ...]]
 ) -> Callable[[Command], Command]:
-    """A command's `**settings` become an option for each field of a dataclass that tells what it is
+    """A command's `**settings` become an option for each field of a dataclass that says what it is
     `about`: with its name, default, limits and help."""
 
     def decorate(command: Command) -> Command:
@@ -192,7 +192,7 @@ def with_fields_of(
 
 def _option(each: "Field[Any]", several: tuple[Any, ...]) -> Parameter:
     kind: Any = Path if Path in several else several[0]
-    limits = {"min": each.metadata["least"], "max": each.metadata["most"]}
+    limits = {"min": each.metadata["min"], "max": each.metadata["max"]}
     option = typer.Option(
         f"--{each.name.replace('_', '-')}",
         help=each.metadata["about"],

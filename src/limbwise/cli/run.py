@@ -37,7 +37,7 @@ from .options import (
     finite,
     model_files,
     not_empty,
-    person_wanted,
+    person_choice,
 )
 from .terminal import Reports, failing_in_one_line, progress, stderr, stdout_is_terminal
 
@@ -156,7 +156,7 @@ def run(
             Outputs(save, json_path, form, show=show, boxes=boxes, inputs=inputs)
         )
         arguments: dict[str, Any] = {
-            "model": model, "person": person_wanted(person_model, refine), "runtime": runtime.value,
+            "model": model, "person": person_choice(person_model, refine), "runtime": runtime.value,
             "precision": precision.value, "threads": threads, "height": size,
             "max_people": max_people, "min_score": min_score,
         }  # fmt: skip
@@ -190,14 +190,14 @@ def run(
         raise typer.Exit(2)
 
 
-def _keypoints_to(place: str | None, wanted: str | None, others: bool) -> tuple[str | None, str]:
+def _keypoints_to(place: str | None, chosen: str | None, others: bool) -> tuple[str | None, str]:
     """Where the keypoints go, and in which format; to stdout where there are no `others`."""
-    if wanted and place is None and others:
+    if chosen and place is None and others:
         raise BadInput("--format says how --json is written: name a place with --json, too")
     if place is None and others:
         return None, "jsonl"
-    place, wanted = named_format(place or "-", wanted)
-    return place, chosen_format(place, wanted)
+    place, chosen = named_format(place or "-", chosen)
+    return place, chosen_format(place, chosen)
 
 
 def _writes(save: Path | None, json_path: str | None, form: str) -> dict[str, str | Path | None]:

@@ -28,7 +28,7 @@ from .options import (
     SizeOption,
     ThreadsOption,
     finite,
-    person_wanted,
+    person_choice,
 )
 from .terminal import failing_in_one_line, stderr
 
@@ -85,7 +85,7 @@ def serve(
         bytes=int(max_mb * 1e6), pixels=int(max_megapixels * 1e6), streams=max_streams,
         waiting=queue,
     )  # fmt: skip
-    person = person_wanted(person_model, refine)
+    person = person_choice(person_model, refine)
     each = max((threads or os.cpu_count() or 1) // workers, 1)
     with _listen(host, port) as listening:
         estimators = [

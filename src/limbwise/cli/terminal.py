@@ -29,7 +29,7 @@ from .environment import lack
 # What typer raises for options that it cannot take, whichever click it is made with.
 WRONG_OPTIONS: type[Exception] = typer.BadParameter.__mro__[2]
 EVERY = 5.0  # seconds between two lines where no bar can be drawn
-TOLD = 2  # what else cannot be read is counted
+SHOWN_FAULTS = 2  # what else cannot be read is counted
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
@@ -52,8 +52,8 @@ def calling(names: Mapping[str, str]) -> Iterator[None]:
 def complain(error: object) -> None:
     wide = Console(stderr=True, highlight=False, width=max(stderr.width, 80))  # COLUMNS may say 0
     names = _called.get()
-    told = _OPTION.sub(lambda found: names.get(found[0], found[0]), str(error))
-    wide.print(f"limbwise: {told}", style="red", markup=False, soft_wrap=True)
+    text = _OPTION.sub(lambda found: names.get(found[0], found[0]), str(error))
+    wide.print(f"limbwise: {text}", style="red", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -72,14 +72,14 @@ def failing_in_one_line() -> Iterator[None]:
         complain(error if isinstance(error, BadInput) else _of_system(error))
         raise SystemExit(2) from None
     except WRONG_OPTIONS as error:
-        said = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-        if said:
-            complain(f"{said} (--help tells more)")
+        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        if message:
+            complain(f"{message} (--help says more)")
         raise SystemExit(2) from None
     except (ImportError, MemoryError, RuntimeError) as error:
-        if (told := lack(error)) is None:
+        if (text := lack(error)) is None:
             raise
-        complain(told)
+        complain(text)
         raise SystemExit(1) from None
 
 
@@ -95,21 +95,21 @@ def stdout_is_terminal() -> bool:
 
 
 class Reports:
-    """Takes what cannot be read among several: tells the first, counts the rest, tells how many."""
+    """Takes what cannot be read among several: names the first, counts the rest, says how many."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def __call__(self, error: BadInput) -> None:
         self.count += 1
-        if self.count <= TOLD:
+        if self.count <= SHOWN_FAULTS:
             complain(error)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.count > TOLD:
+        if self.count > SHOWN_FAULTS:
             complain(f"and so on: {self.count} in all could not be read, or not to their end")
 
 
@@ -137,20 +137,20 @@ def progress(
 
 @contextmanager
 def counting(done: int, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
-    """Takes how many are done, from `done` to `total`, and what is to be said of them ("": what was
+    """Takes how many are done, from `done` to `total`, and what to show of them ("": what was
     last): a bar on a terminal, elsewhere a line every few seconds and a last one."""
     if sys.stderr is not None and sys.stderr.isatty():
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         with Progress(*columns, TimeRemainingColumn(), console=stderr) as bar:
             task = bar.add_task(what, total=total, completed=done)
-            yield lambda now, said: bar.update(task, completed=now, description=said or None)
+            yield lambda now, about: bar.update(task, completed=now, description=about or None)
         return
     began = printed = time.monotonic()
     last = ""
 
-    def show(now: int, said: str) -> None:
+    def show(now: int, about: str) -> None:
         nonlocal last, printed
-        last, at = said or last, time.monotonic()
+        last, at = about or last, time.monotonic()
         if now < total and at - printed < EVERY:
             return
         printed = at

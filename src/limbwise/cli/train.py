@@ -32,7 +32,7 @@ from .terminal import counting, failing_in_one_line, progress, stderr
 WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl", "config.json")
 
 if TYPE_CHECKING:
-    from ..train.loop import Look, Report, Run
+    from ..train.loop import Report, Run, Show
 
 
 @failing_in_one_line()
@@ -81,8 +81,8 @@ def train(
     check_writable(out.parent / "log.jsonl")
     data = Data(labels, places, val_annotations, val_images, sigmas, category)
     prepared = prepare(data, out, replace(config, resume=_goes_on(config.resume, out)))
-    with _reports(out, prepared.run) as (report, look):
-        made = prepared.train(report, look)
+    with _reports(out, prepared.run) as (report, show):
+        made = prepared.train(report, show)
     typer.echo(f"{out / 'last.safetensors'}: {made.training}")
 
 
@@ -123,17 +123,17 @@ def _augment(changes: Sequence[str]) -> Augment:
         except ValueError:
             numbers = ()
         if len(numbers) != count or not all(0 <= number <= 1e4 for number in numbers):
-            wanted = "a number" if count == 1 else f"{count} numbers with a comma between"
-            wanted += ", from 0 to 10000"
-            raise BadInput(f"--augment {text}: {name} is {wanted}")
+            expected = "a number" if count == 1 else f"{count} numbers with a comma between"
+            expected += ", from 0 to 10000"
+            raise BadInput(f"--augment {text}: {name} is {expected}")
         changed[name] = numbers if count > 1 else numbers[0]
     return Augment(**changed)
 
 
 @contextmanager
-def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
-    """What is told of a run: a bar or lines, log.jsonl, TensorBoard where it is there; of several
-    processes that torchrun started, the first tells."""
+def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Show | None]]":
+    """What is shown of a run: a bar or lines, log.jsonl, TensorBoard where it is there; of several
+    processes that torchrun started, the first shows it."""
     if run.rank:
         yield lambda step, figures: None, None
         return
@@ -142,7 +142,7 @@ def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
     from ..train.logs import log_to
 
     log = log_to(out / "log.jsonl", run.step)
-    chart, look = board(out, run.step) if has("tensorboard") else (None, None)
+    chart, pictures = board(out, run.step) if has("tensorboard") else (None, None)
     its = run.schedule
     stderr.print(
         f"limbwise: {run.made.description.name}, steps {run.step} to {its.steps}, each of "
@@ -158,7 +158,7 @@ def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Look | None]]":
                 chart(step, figures)
             show(step, ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
 
-        yield report, look
+        yield report, pictures
 
 
 @failing_in_one_line()
@@ -256,8 +256,8 @@ def export(
 
     if out.suffix in ENDINGS:
         apart = export_mobile(checkpoint, out, size, fp16)
-        said = "read by its own tools" if apart is None else f"differs from PyTorch by {apart:.1g}"
-        typer.echo(f"{out}: {said}" + " at most" * (apart is not None))
+        check = "read by its own tools" if apart is None else f"differs from PyTorch by {apart:.1g}"
+        typer.echo(f"{out}: {check}" + " at most" * (apart is not None))
         return
     difference = write(checkpoint, out, size, fp16)
     typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")

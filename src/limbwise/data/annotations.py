@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ..skeleton import Skeleton
 
-ABSENT, UNSURE, SURE = 0, 1, 2  # states of a keypoint
+# What a label says of a keypoint, in the order of COCO's visibility: of a hidden one that a person
+# labelled it is LABELLED, too; UNCERTAIN are those that a program labelled without being sure.
+UNLABELLED, UNCERTAIN, LABELLED = 0, 1, 2
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -42,9 +44,10 @@ class Piece(NamedTuple):
 class Labels:
     """N pictures with P people and R regions, in pixels as limbwise counts them (geometry.py).
 
-    sizes (N, 2) height and width; keypoints (P, K, 2), state (P, K) ABSENT, UNSURE or SURE, boxes
-    (P, 4) left top right bottom, areas (P,); regions (R, 4), boxes of people without keypoints.
-    The people of picture n are rows people_from[n] to people_from[n + 1], its regions likewise.
+    sizes (N, 2) height and width; keypoints (P, K, 2), state (P, K) UNLABELLED, UNCERTAIN or
+    LABELLED; boxes (P, 4) left top right bottom, areas (P,); regions (R, 4), boxes of people
+    without keypoints. The people of picture n are rows people_from[n] to
+    people_from[n + 1], its regions likewise.
     """
 
     skeleton: Skeleton
@@ -90,10 +93,3 @@ def _rows(begin: Ints, chosen: Ints) -> tuple[Ints, Ints]:
     counts = begin[chosen + 1] - begin[chosen]
     after = np.append(0, counts.cumsum())
     return np.arange(after[-1]) + np.repeat(begin[chosen] - after[:-1], counts), after
-
-
-def split(labels: Labels, share: float, seed: int = 0) -> tuple[Labels, Labels]:
-    """The labels without, and with only, a random `share` of the pictures."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    held = round(len(labels) * share)
-    return labels.subset(np.sort(order[held:])), labels.subset(np.sort(order[:held]))

@@ -20,7 +20,7 @@ from ..errors import BadInput
 from ..geometry import COCO_CORNER
 from ..skeleton import BODY_25, MAX_SIGMA, MIDPOINTS, MIN_SIGMA, Skeleton
 from ..sources.image import MAX_PIXELS
-from .annotations import SURE, UNSURE, Fault, Floats, Ints, Labels, Piece
+from .annotations import LABELLED, UNCERTAIN, Fault, Floats, Ints, Labels, Piece
 from .coco_file import (
     CocoFile,
     Entry,
@@ -254,12 +254,12 @@ def _round(xy: NDArray[Any]) -> Floats:
 def _keypoints(
     entry: Entry, count: int, size: tuple[int, int], faults: list[str]
 ) -> tuple[Floats, NDArray[Any]]:
-    """xy (count, 2) and state (count,), all ABSENT where they make no sense; `size` is (W, H)."""
+    """xy (count, 2) and state (count,), UNLABELLED if they make no sense; `size` is (W, H)."""
     before = len(faults)
     values, labelled = keypoints_of(entry, count, faults)
-    said, known = entry.get("num_keypoints"), np.count_nonzero(labelled)
-    if count and said not in (None, known) and len(faults) == before:
-        faults.append(f"has {known} keypoints but says {shown(said)}")
+    stated, known = entry.get("num_keypoints"), np.count_nonzero(labelled)
+    if count and stated not in (None, known) and len(faults) == before:
+        faults.append(f"has {known} keypoints but says {shown(stated)}")
     if not known:
         return np.zeros((count, 2), np.float32), values[:, 2]
     xy, v = values[:, :2], values[:, 2]
@@ -269,7 +269,7 @@ def _keypoints(
     )  # what rounding does is no fault
     if outside := np.count_nonzero(labelled & ~inside):
         faults.append(f"has {outside} keypoints outside the picture")
-    state = np.where(v == 1, UNSURE if entry.get("labels") in _MADE else SURE, v)
+    state = np.where(v == 1, UNCERTAIN if entry.get("labels") in _MADE else LABELLED, v)
     xy = np.where(inside.reshape(-1, 1), xy - COCO_CORNER, 0)
     return xy.astype(np.float32), state * inside
 

@@ -7,7 +7,7 @@ for by its name or id (`--category`). Where no category has keypoints, as in fil
 considered. Annotations of other categories are passed over.
 
 What leaves nothing to work with is a BadInput. What is wrong with one picture or annotation is a
-fault: training tells it and goes on without; evaluation, whose figure would be another, refuses.
+fault: training names it and goes on without; evaluation, whose figure would be another, refuses.
 """
 
 import os
@@ -141,12 +141,12 @@ def read_coco(given: Labelled, category: str | int | None = None) -> CocoFile:
     return CocoFile(path, content, _chosen(content["categories"], category, path))
 
 
-def _chosen(entries: list[Entry], wanted: str | int | None, path: Path) -> Category:
+def _chosen(entries: list[Entry], category: str | int | None, path: Path) -> Category:
     able = [entry for entry in entries if _named(entry)]
-    if wanted is not None:
-        fitting = [entry for entry in entries if entry.get("name") == wanted]
+    if category is not None:
+        fitting = [entry for entry in entries if entry.get("name") == category]
         fitting = fitting or [
-            e for e in entries if is_id(e.get("id")) and str(e["id"]) == str(wanted)
+            e for e in entries if is_id(e.get("id")) and str(e["id"]) == str(category)
         ]
     elif len(able or entries) == 1:
         fitting = able or entries
@@ -158,7 +158,7 @@ def _chosen(entries: list[Entry], wanted: str | int | None, path: Path) -> Categ
         raise BadInput(f"{path} has no category")
     known = [f"{shown(e.get('name'))} ({shown(e.get('id'))})" for e in entries]
     several = ", ".join(known[:9]) + (", ..." if len(known) > 9 else "")
-    asked = "" if wanted is None else f"no single {shown(wanted)} among "
+    asked = "" if category is None else f"no single {shown(category)} among "
     raise BadInput(f"{path} has {asked}the categories {several}: choose one with --category")
 
 

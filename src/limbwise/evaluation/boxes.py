@@ -24,8 +24,8 @@ from .evaluate import Progress, judged
 
 Floats = NDArray[np.float32]
 
-MOST = 16  # boxes of a picture that count: as many as a second stage can afford
-_LEAST = 0.05  # score of a box that counts
+MAX_BOXES = 16  # boxes of a picture that count: as many as a second stage can afford
+_MIN_SCORE = 0.05  # score of a box that counts
 _WIDER = 1.25  # a person's box over that of the keypoints
 _ALL, _MEDIUM, _LARGE = 0, 2, 3  # COCOeval's sizes of people
 
@@ -50,7 +50,7 @@ def evaluate_boxes(
     """
     labels = read_coco(annotations, category).boxes_only
     pictures = labels.pictures[:limit]
-    _ = labels.people  # what cannot be used is told before the work, not after it
+    _ = labels.people  # what cannot be used is refused before the work, not after it
     if runtime.description.boxes:
         finder = _of_boxes(runtime, height, max_iou)
     else:
@@ -68,7 +68,7 @@ def evaluate_boxes(
 def _of_boxes(
     runtime: Backend, height: int | None, max_iou: float
 ) -> Callable[[Image], Iterable[Floats]]:
-    return lambda image: in_picture(runtime, image, height, _LEAST, max_iou)
+    return lambda image: in_picture(runtime, image, height, _MIN_SCORE, max_iou)
 
 
 def in_picture(
@@ -81,17 +81,17 @@ def in_picture(
     """The boxes (B, 5) that a network finds in an image, in its pixels, best first."""
     its = runtime.description
     picture, view = letterbox(image, height or its.height, its.multiple, to=its.fit)
-    said = runtime(picture[None])[0].boxes
-    if said is None:
+    boxes = runtime(picture[None])[0].boxes
+    if boxes is None:
         raise BadInput(f"{its.name} finds no boxes")
-    boxes = find_boxes(said, min_score=min_score, max_iou=max_iou, max_boxes=MOST)
+    boxes = find_boxes(boxes, min_score=min_score, max_iou=max_iou, max_boxes=MAX_BOXES)
     return in_image(boxes, view, image)
 
 
 def _of_poses(
     runtime: Backend, person: Backend | None, height: int | None
 ) -> Callable[[Image], Iterable[Floats]]:
-    estimate = Estimator(runtime, person=person, height=height, max_people=MOST)
+    estimate = Estimator(runtime, person=person, height=height, max_people=MAX_BOXES)
     return lambda image: [widened(pose) for pose in estimate(image)]
 
 
@@ -122,7 +122,7 @@ def score_boxes(
     names = "AP", "AP50", "AP75", "APM", "APL", "recall_medium", "recall_large"
     if not detections:
         return dict.fromkeys(names, 0.0)
-    judge = judged(labels, detections, images, "bbox", maxDets=[MOST])
+    judge = judged(labels, detections, images, "bbox", maxDets=[MAX_BOXES])
     precision = judge.eval["precision"][:, :, 0, :, 0]  # IoU from 0.5 by 0.05, recall, size
     recall = judge.eval["recall"][:, 0, :, 0]  # IoU, size; -1 where nobody is of that size
     values = (

@@ -55,7 +55,7 @@ def evaluate(
     labels = read_coco(annotations, category)
     layout = layout_of(labels, (person or runtime).description.skeleton)
     pictures = labels.pictures[:limit]
-    _ = labels.people  # what cannot be used is told before the work, not after it
+    _ = labels.people  # what cannot be used is refused before the work, not after it
     find = _finder(runtime, person, labels, layout, height, flip, scales, min_box, decoding)
     began = time.perf_counter()
     detections = []
@@ -79,10 +79,10 @@ def _finder(
     """An image and its id to the poses in it, by whatever the networks do."""
     its = runtime.description
     if its.crop and its.prior:
-        told = _labelled(labels, layout, its.skeleton)
+        labelled = _labelled(labels, layout, its.skeleton)
 
         def find_with_prior(image: Image, n: int) -> list[Pose]:
-            seen = refine(image, told.get(n, []), runtime, tell=False)
+            seen = refine(image, labelled.get(n, []), runtime, use_prior=False)
             return [replace(pose, score=float(pose.confidence.mean())) for pose in seen]
 
         return find_with_prior

@@ -244,13 +244,10 @@ def _boxes_measured(
 def _kept(before: Estimator, after: Estimator, files: Iterable[Path]) -> float:
     """The mean OKS between the poses of `before` and the best-fitting ones of `after`; 0 for whom
     it misses, 1 if there is nobody."""
-    kept = []
+    kept: list[float] = []
     for file in files:
         truth, found = (estimate(read_picture(file)) for estimate in (before, after))
-        for pose in truth:
-            left, top, right, bottom = pose.box
-            area = max((right - left) * (bottom - top) * 0.5, 1.0)
-            kept.append(max(oks(pose, found, area), default=0.0))
+        kept += [max(oks(pose, found, max(pose.area, 1.0)), default=0.0) for pose in truth]
     return float(np.mean(kept)) if kept else 1.0
 
 

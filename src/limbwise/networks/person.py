@@ -6,7 +6,7 @@
                                +- stride  4 -> 48 -> (+) -> block -> heatmaps
     keypoints found, drawn at strides 8 and 4 -> (+) before the blocks there
 
-The same trunk and blocks as limbwise.py, whose weights fit, and one step more of the
+The same backbone and blocks as limbwise.py, whose weights fit, and one step more of the
 top-down path. A network that is told a first guess has less to find out (Moon et al. 2019, PoseFix,
 arXiv 1812.03595), and knows which of several people in a crop is meant (Zhou et al. 2023, BUCTD,
 arXiv 2306.07879).
@@ -36,6 +36,7 @@ class PersonNetwork(nn.Module):
     scale = 1 / 128
     limbs = 0
     finds = ("keypoints",)
+    people = None
     crops = True
     boxes: tuple[int, ...] = ()
     fit = "height"

@@ -42,11 +42,11 @@ class PictureModel(nn.Module):
 
     def forward(self, image: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
         normalised = (image.float() - self.mean) * self.scale
-        said = self.network(normalised.permute(0, 3, 1, 2), *found)
-        said = said[-2:] if self.crops else said[-len(self.outputs) :]
+        maps = self.network(normalised.permute(0, 3, 1, 2), *found)
+        maps = maps[-2:] if self.crops else maps[-len(self.outputs) :]
         return tuple(
             each[:, : self.keypoints] if name == "heatmaps" else each
-            for name, each in zip(self.outputs, said, strict=False)
+            for name, each in zip(self.outputs, maps, strict=False)
         )
 
 

@@ -173,7 +173,7 @@ def _in_256_colours(image: Image) -> Any:
 
 
 def _say_colours(codec: Any) -> None:
-    """BT.709, limited range (ITU-T H.273): players guess by the size where nothing is said."""
+    """BT.709, limited range (ITU-T H.273): players guess by the size where nothing is stated."""
     codec.colorspace = codec.color_primaries = codec.color_trc = codec.color_range = 1
 
 

@@ -35,28 +35,28 @@ ENDINGS = {
 _PREFIX = re.compile(rf"({'|'.join(FORMATS)}):(.+)", re.DOTALL)
 
 
-def named_format(place: str, wanted: str | None) -> tuple[str, str | None]:
+def named_format(place: str, chosen: str | None) -> tuple[str, str | None]:
     """The place and the format of "coco:out.json" or "openpose:folder/"; a place without a format
-    in front is as it is. BadInput if another format is `wanted`."""
+    in front is as it is. BadInput if another format is `chosen`."""
     match = _PREFIX.fullmatch(place)
     if not match:
-        return place, wanted
-    if wanted not in (None, match[1]):
-        raise BadInput(f"{place} and the format {wanted} contradict each other")
+        return place, chosen
+    if chosen not in (None, match[1]):
+        raise BadInput(f"{place} and the format {chosen} contradict each other")
     return match[2], match[1]
 
 
-def chosen_format(path: str, wanted: str | None) -> str:
-    """The format that was asked for, else the one that the name tells, else jsonl; BadInput if
+def chosen_format(path: str, chosen: str | None) -> str:
+    """The format that was asked for, else the one that the name suggests, else jsonl; BadInput if
     the two contradict each other."""
     folder = path.endswith(("/", os.sep)) or Path(path).is_dir()
     possible = ("openpose",) if folder else ENDINGS.get(Path(path).suffix.lower())
-    if wanted and possible and wanted not in possible:
+    if chosen and possible and chosen not in possible:
         raise BadInput(
-            f"{path} and the format {wanted} contradict each other: "
+            f"{path} and the format {chosen} contradict each other: "
             f"{'a folder' if folder else 'that ending'} is for {' or '.join(possible)}"
         )
-    return wanted or (possible or ("jsonl",))[0]
+    return chosen or (possible or ("jsonl",))[0]
 
 
 class Outputs:

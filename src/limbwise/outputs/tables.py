@@ -36,8 +36,8 @@ def dataframe(results: Sequence[Result], library: str | None = None) -> Any:
     """The same as a DataFrame; BadInput if the library is not installed."""
     if library not in (None, *LIBRARIES):
         raise BadInput(f"{library} makes no DataFrames that limbwise knows: choose pandas, polars")
-    wanted = [library] if library else LIBRARIES
-    for name in wanted:
+    libraries = [library] if library else LIBRARIES
+    for name in libraries:
         try:
             module = importlib.import_module(name)
         except ImportError:
@@ -46,7 +46,7 @@ def dataframe(results: Sequence[Result], library: str | None = None) -> Any:
         if name == "pandas":
             columns = {key: _with_nan(key, cells) for key, cells in columns.items()}
         return module.DataFrame(columns)
-    raise BadInput(f"a DataFrame needs {' or '.join(wanted)}: pip install {wanted[0]}")
+    raise BadInput(f"a DataFrame needs {' or '.join(libraries)}: pip install {libraries[0]}")
 
 
 def _with_nan(name: str, cells: list[Any]) -> list[Any]:

@@ -13,9 +13,9 @@ from ..geometry import Image
 
 
 def display_is_there() -> bool:
-    """Whether a window could open: a desktop, or a video driver that SDL was told to use."""
-    told = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    return sys.platform != "linux" or any(os.environ.get(name) for name in told)
+    """Whether a window could open: a desktop, or a video driver that SDL is to use."""
+    settings = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    return sys.platform != "linux" or any(os.environ.get(name) for name in settings)
 
 
 class Window:

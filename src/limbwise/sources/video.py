@@ -155,7 +155,7 @@ def _opened(source: str | Path | Any, name: str) -> Iterator[tuple[Any, Any]]:
 def _decoded(container: Any, stream: Any, watch: "_Watch") -> Iterator[Any]:
     """All frames that can be decoded: after a damaged packet the next is tried."""
     try:
-        for packet in container.demux():  # sound, too, tells how far a file goes
+        for packet in container.demux():  # sound, too, shows how far a file goes
             watch.packet(packet)
             if packet.stream.index == stream.index:
                 try:

@@ -1,4 +1,4 @@
-"""A run in TensorBoard: its figures, and pictures with what is wanted and what is said."""
+"""A run in TensorBoard: its figures, and pictures with targets and predictions."""
 
 import threading
 from functools import cache
@@ -10,13 +10,14 @@ import torch
 from ..atomic import failing_to_write
 from ..geometry import Image
 from ..networks.checkpoint import Checkpoint, normalised
+from .batches.batch import Sampler
 from .colours import overlaid, warm, wheel
-from .loop import Look, Report, Sampler
+from .loop import Report, Show
 
 PICTURES = 4
 
 
-def board(out: Path, after: int = 0) -> tuple[Report, Look]:
+def board(out: Path, after: int = 0) -> tuple[Report, Show]:
     """Functions that write a step's figures and the averaged network's pictures into `out`; what
     was written there of steps after `after`, where this run begins, is no longer shown."""
     from torch.utils.tensorboard import SummaryWriter
@@ -32,20 +33,20 @@ def board(out: Path, after: int = 0) -> tuple[Report, Look]:
                 writer().add_scalar(name, value, step)
             writer().flush()
 
-    def look(step: int, made: Checkpoint, sample: Sampler) -> None:
+    def show(step: int, made: Checkpoint, sample: Sampler) -> None:
         pictures = target_and_prediction(made, sample)
         with failing_to_write(out):
             for n, picture in enumerate(pictures):
                 rgb = np.ascontiguousarray(picture[..., ::-1])
-                writer().add_image(f"wanted, said/{n}", rgb, step, dataformats="HWC")
+                writer().add_image(f"target, prediction/{n}", rgb, step, dataformats="HWC")
             writer().flush()
 
-    return report, look
+    return report, show
 
 
 def _let_it_fail_quietly() -> None:
-    """TensorBoard's thread that writes raises its error again where something is written next: told
-    once, not with the thread's traceback besides."""
+    """TensorBoard's thread that writes raises its error again where something is written next:
+    shown once, not with the thread's traceback besides."""
     before = threading.excepthook
 
     def hook(failed: threading.ExceptHookArgs) -> None:
@@ -57,23 +58,23 @@ def _let_it_fail_quietly() -> None:
 
 @torch.no_grad()
 def target_and_prediction(made: Checkpoint, sample: Sampler) -> list[Image]:
-    """Of the first training crops: the crop, then heatmaps and part affinity fields, wanted above
-    said; none of a network that finds boxes only."""
+    """Of the first training crops: the crop, then heatmaps and part affinity fields, targets above
+    predictions; none of a network that finds boxes only."""
     if not made.traits.keypoints:
         return []
-    (pictures, *found), targets = sample(0, PICTURES, (0, 1))
+    batch = sample(0, PICTURES, (0, 1))
     device = next(made.network.parameters()).device
-    x = normalised(pictures.to(device), made.traits)
-    outputs = made.network.eval()(x, *(each.to(device) for each in found))
-    maps, limbs = outputs[: -1 if made.traits.boxes else None][-2:]
-    hottest = maps[:, : targets.heatmaps.shape[1]].amax(dim=1)
-    said = hottest.float().cpu().numpy(), limbs.float().cpu().numpy().reshape(targets.limbs.shape)
-    wanted = targets.heatmaps.amax(dim=1).cpu().numpy(), targets.limbs.cpu().numpy()
+    images, *prior = (each.to(device) for each in batch.inputs)
+    outputs = made.network.eval()(normalised(images, made.traits), *prior)
+    maps, fields = outputs[: -1 if made.traits.boxes else None][-2:]
+    heat = maps[:, : batch.heatmaps.shape[1]].amax(dim=1).float().cpu().numpy()
+    prediction = heat, fields.float().cpu().numpy().reshape(batch.limbs.shape)
+    target = batch.heatmaps.amax(dim=1).cpu().numpy(), batch.limbs.cpu().numpy()
     drawn = []
-    for n, image in enumerate(pictures.permute(0, 2, 3, 1).cpu().numpy()):
+    for n, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
         rows = []
-        for heat, fields in ((a[n], b[n]) for a, b in (wanted, said)):
-            fields_too = [overlaid(image, wheel(fields))] if len(fields) else []
-            rows.append(np.hstack([image, overlaid(image, warm(heat)), *fields_too]))
+        for hottest, limbs in ((a[n], b[n]) for a, b in (target, prediction)):
+            fields_too = [overlaid(image, wheel(limbs))] if len(limbs) else []
+            rows.append(np.hstack([image, overlaid(image, warm(hottest)), *fields_too]))
         drawn.append(np.vstack(rows))
     return drawn

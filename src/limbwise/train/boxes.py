@@ -80,7 +80,8 @@ def assigned(
     logits (N, A) and boxes (N, A, 4) are what the cells say, places (A, 3) where they are. A cell
     may find whom it lies in. It costs what its score lacks, what its box lacks and how far from the
     person's centre it is (equations 1 to 4); each person takes the cheapest, as many as the
-    overlaps of the best 13 add up to, and a cell wanted by several goes to whom it costs least.
+    overlaps of the best 13 add up to, and a cell that several would take goes to whom it
+    costs least.
     """
     if not people.shape[1]:
         return torch.full_like(logits, -1, dtype=torch.long), torch.zeros_like(logits)
@@ -96,13 +97,13 @@ def assigned(
     cost = cost + _CENTRE * torch.pow(_BASE, away - _FREE)
     cost = torch.where(inside, cost, math.inf)
     count = min(CANDIDATES, len(places))
-    wanted = overlap.topk(count, dim=1).values.sum(dim=1).int().clamp(min=1)
+    counts = overlap.topk(count, dim=1).values.sum(dim=1).int().clamp(min=1)
     cheapest = cost.topk(count, dim=1, largest=False)
-    taken = torch.arange(count, device=cost.device)[:, None] < wanted[:, None]
+    taken = torch.arange(count, device=cost.device)[:, None] < counts[:, None]
     taken &= cheapest.values < math.inf
     mine = torch.zeros_like(inside).scatter(1, cheapest.indices, taken)
-    least, person = torch.where(mine, cost, math.inf).min(dim=2)
-    found = least < math.inf
+    cheapest_cost, person = torch.where(mine, cost, math.inf).min(dim=2)
+    found = cheapest_cost < math.inf
     quality = overlap.gather(2, person[..., None])[..., 0]
     return torch.where(found, person, -1), torch.where(found, quality, 0)
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..atomic import check_writable, replacing
-from ..data.annotations import ABSENT, SURE, UNSURE, Fault, Labels
+from ..data.annotations import LABELLED, UNCERTAIN, UNLABELLED, Fault, Labels
 from ..data.coco import Files, Paths, read
 from ..errors import BadInput
 from ..geometry import Image
@@ -26,7 +26,6 @@ from ..skeleton import Skeleton
 from .batches.batch import Batch, augmented
 from .batches.pictures import Progress, load_pictures, unreadable
 from .batches.samples import samples
-from .batches.targets import heatmaps, part_affinity_fields
 from .colours import overlaid, warm, wheel
 
 _EDGES = (0, 16, 32, 64, 128, 256, 512)  # pixels, of the long side of people
@@ -86,7 +85,7 @@ def check_data(
 
 
 def _keypoints(labels: Labels) -> dict[str, dict[str, int]]:
-    names = {"sure": SURE, "unsure": UNSURE, "absent": ABSENT}
+    names = {"sure": LABELLED, "unsure": UNCERTAIN, "absent": UNLABELLED}
     return {
         keypoint: {name: int((labels.state[:, k] == state).sum()) for name, state in names.items()}
         for k, keypoint in enumerate(labels.skeleton.keypoints)
@@ -115,7 +114,7 @@ def _figures(labels: Labels, shown: int, size: tuple[int, int], seed: int) -> _F
     if not len(kept):
         return
     generator = torch.Generator().manual_seed(seed)
-    batch = augmented(kept, torch.arange(len(kept)), size, generator, stride=_STRIDE)
+    batch = augmented(kept, torch.arange(len(kept)), size, generator)
     good = np.flatnonzero(pictures.sizes[:, 0, 0].numpy())
     for n, number in enumerate(good.tolist()):
         title = f"picture {chosen.ids[number]}: {chosen.files[number].name}"
@@ -140,25 +139,21 @@ def _with_people(
     """xy (P, K, 2) and state (P, K) drawn into the image."""
     for places, states in zip(np.rint(xy).astype(int).tolist(), state.tolist(), strict=True):
         for a, b in skeleton.pairs:
-            if least := min(states[a], states[b]):
-                colour = _SURE if least == SURE else _UNSURE
+            if both := min(states[a], states[b]):
+                colour = _SURE if both == LABELLED else _UNSURE
                 cv2.line(image, places[a], places[b], colour, 1, cv2.LINE_AA)
         for place, its in zip(places, states, strict=True):
             if its:
-                cv2.circle(image, place, 2, _SURE if its == SURE else _UNSURE, -1, cv2.LINE_AA)
+                cv2.circle(image, place, 2, _SURE if its == LABELLED else _UNSURE, -1, cv2.LINE_AA)
     return image
 
 
 def _targets(batch: Batch, n: int, skeleton: Skeleton) -> list[Image]:
     image = np.ascontiguousarray(batch.images[n].permute(1, 2, 0).numpy())
-    xy, visible = batch.keypoints[n : n + 1], batch.visible[n : n + 1]
-    cells = (image.shape[0] // _STRIDE, image.shape[1] // _STRIDE)
-    heat = heatmaps(xy, visible, cells, _STRIDE)[0].amax(dim=0).numpy()
-    fields = part_affinity_fields(xy, visible, cells, skeleton, _STRIDE)[0].numpy()
-    weights = [batch.keypoint_weights[n].amin(dim=0), batch.limb_weights[n].amin(dim=0)]
-    state = visible[0].numpy().astype(int) * SURE
-    people = _with_people(image.copy(), xy[0].numpy(), state, skeleton)
-    drawn = [warm(heat), wheel(fields)]
+    weights = [batch.heatmap_weight[n].amin(dim=0), batch.limb_weight[n].amin(dim=0)]
+    state = batch.visible[n].numpy().astype(int) * LABELLED
+    people = _with_people(image.copy(), batch.keypoints[n].numpy(), state, skeleton)
+    drawn = [warm(batch.heatmaps[n].amax(dim=0).numpy()), wheel(batch.limbs[n].numpy())]
     return [people] + [
         overlaid(image, colours, masked.numpy())
         for colours, masked in zip(drawn, weights, strict=True)

@@ -1,4 +1,4 @@
-"""What a training is told, the same in Python and on the command line.
+"""The settings of a training, the same in Python and on the command line.
 
 Each field of `TrainConfig` says here, and nowhere else, what it means, its default and its limits:
 the options of `limbwise train`, their help and the errors are made of it. It needs no PyTorch.
@@ -17,7 +17,7 @@ from ..errors import BadInput, nearest
 
 T = TypeVar("T")
 
-# The learning rate where nothing is said of it. What is finished is unlearnt by the rate that a new
+# The learning rate where none is given. What is finished is unlearnt by the rate that a new
 # network needs; which one does no harm was measured (benchmarks/finetune.py; that of the detector
 # is what it was trained with).
 NEW_RATE = 2e-3
@@ -27,7 +27,7 @@ WARM_SHARE = 0.1  # of all steps, that the rate rises for at most
 
 
 def knowing_its_names(kind: type[T]) -> type[T]:
-    """A dataclass that tells the nearest name where it is given one that it does not have."""
+    """A dataclass that names the nearest field where it is given one that it does not have."""
     make = kind.__init__
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
 
@@ -72,9 +72,9 @@ class Augment:
     cut_out_most: float = 0.4  # of the crop's side
 
 
-def told(default: Any, about: str, least: float | None = None, most: float | None = None) -> Any:
+def option(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
     """A field that is an option of the command as well."""
-    return field(default=default, metadata={"about": about, "least": least, "most": most})
+    return field(default=default, metadata={"about": about, "min": low, "max": high})
 
 
 @knowing_its_names
@@ -82,23 +82,23 @@ def told(default: Any, about: str, least: float | None = None, most: float | Non
 class TrainConfig:
     """How to train. BadInput for a value out of its limits, or a name that is no field."""
 
-    network: str = told(
+    network: str = option(
         "limbwise",
         "limbwise, limbwise-detector (boxes of people), lite-hrnet (a second stage), "
-        "limbwise-person (one told prior keypoints) or lightweight-openpose.",
+        "limbwise-person (one that takes prior keypoints) or lightweight-openpose.",
     )
-    stages: int | None = told(None, "Refinement stages of lightweight-openpose.", 0, 20)
-    boxes: bool = told(False, "limbwise finds people as boxes too.")
-    init: str | None = told(
+    stages: int | None = option(None, "Refinement stages of lightweight-openpose.", 0, 20)
+    boxes: bool = option(False, "limbwise finds people as boxes too.")
+    init: str | None = option(
         None, "imagenet, bundled, mobilenet:FILE, or a checkpoint to go on from."
     )
-    resume: bool = told(False, "Take up the run in --out.")
-    epochs: float = told(30.0, "How often each picture is seen.", 0.001, 1e6)
-    steps: int | None = told(None, "Instead of --epochs.", 1, 10**9)
-    batch_size: int = told(64, "Pictures, or people, of a batch.", 1, 2**16)
-    accumulate: int = told(1, "Batches to a step.", 1, 4096)
-    optimizer: str = told("adamw", "adamw or muon.")
-    lr: float | None = told(
+    resume: bool = option(False, "Take up the run in --out.")
+    epochs: float = option(30.0, "How often each picture is seen.", 0.001, 1e6)
+    steps: int | None = option(None, "Instead of --epochs.", 1, 10**9)
+    batch_size: int = option(64, "Pictures, or people, of a batch.", 1, 2**16)
+    accumulate: int = option(1, "Batches to a step.", 1, 4096)
+    optimizer: str = option("adamw", "adamw or muon.")
+    lr: float | None = option(
         None,
         f"The highest learning rate; if absent {NEW_RATE:g}, and where --init is a finished "
         f"network of the same keypoints {FINISHED_RATE:g} ("
@@ -107,37 +107,37 @@ class TrainConfig:
         0,
         100,
     )
-    trunk_lr: float = told(0.5, "What pretrained layers learn at, times --lr.", 0, 100)
-    decay: float = told(1.0, "Share of the steps in which the rate falls.", 0, 1)
-    warmup: int = told(
+    backbone_lr: float = option(0.5, "What pretrained layers learn at, times --lr.", 0, 100)
+    decay: float = option(1.0, "Share of the steps in which the rate falls.", 0, 1)
+    warmup: int = option(
         500, f"Steps to the full learning rate, of all at most {WARM_SHARE:.0%}.", 0, 10**9
     )
-    weight_decay: float = told(0.02, "Of weights that are not biases or norms.", 0, 1)
-    clip: float = told(5.0, "The longest gradient.", 1e-6, 1e6)
-    ema: float = told(0.9995, "Decay of the average.", 0, 1)
-    size: int | None = told(
+    weight_decay: float = option(0.02, "Of weights that are not biases or norms.", 0, 1)
+    clip: float = option(5.0, "The longest gradient.", 1e-6, 1e6)
+    ema: float = option(0.9995, "Decay of the average.", 0, 1)
+    size: int | None = option(
         None, "Height of the crops; as usual for the network if absent.", 32, 4096
     )
-    long_side: int = told(640, "Pixels of a picture's longer side that are kept.", 32, 2**14)
-    device: str | None = told(None, "cpu or cuda; the best if absent.")
-    amp: bool = told(False, "Compute in bf16, where the device can.")
-    compile: bool = told(False, "torch.compile.")
-    native: bool = told(False, "On CPUs: compile a faster backward pass (needs a C++ compiler).")
-    freeze: int = told(0, "Stages of the pretrained trunk that stay as they are.", 0, 6)
-    teacher: Path | str | None = told(  # noqa: RUF009 - a field
+    long_side: int = option(640, "Pixels of a picture's longer side that are kept.", 32, 2**14)
+    device: str | None = option(None, "cpu or cuda; the best if absent.")
+    amp: bool = option(False, "Compute in bf16, where the device can.")
+    compile: bool = option(False, "torch.compile.")
+    native: bool = option(False, "On CPUs: compile a faster backward pass (needs a C++ compiler).")
+    freeze: int = option(0, "Stages of the pretrained backbone that stay as they are.", 0, 6)
+    teacher: Path | str | None = option(  # noqa: RUF009 - a field
         None, "A model file whose heatmaps are learnt too."
     )
-    found: Path | str | None = told(  # noqa: RUF009 - a field
+    found: Path | str | None = option(  # noqa: RUF009 - a field
         None, "For limbwise-person: what `limbwise eval --detections` found."
     )
-    workers: int | None = told(None, "Threads that decode; all cores if absent.", 1, 256)
-    room: float | None = told(
+    workers: int | None = option(None, "Threads that decode; all cores if absent.", 1, 256)
+    room: float | None = option(
         None, "GB for decoded pictures, if they fit; half of the memory if absent.", 0, 1e6
     )
-    seed: int = told(0, "Of all that is drawn.", -(2**31), 2**31 - 1)
-    log_every: int = told(20, "Steps.", 1, 10**9)
-    save_every: int = told(500, "Steps.", 1, 10**9)
-    validate_every: int = told(0, "Steps; 0: at the end.", 0, 10**9)
+    seed: int = option(0, "Of all that is drawn.", -(2**31), 2**31 - 1)
+    log_every: int = option(20, "Steps.", 1, 10**9)
+    save_every: int = option(500, "Steps.", 1, 10**9)
+    validate_every: int = option(0, "Steps; 0: at the end.", 0, 10**9)
     augment: Augment = Augment()
     options: Mapping[str, Any] = field(default_factory=dict)  # more of the network's constructor
 
@@ -147,8 +147,8 @@ class TrainConfig:
 
     @property
     def rate(self) -> float:
-        """The highest learning rate; where nothing is said of it and of where training begins, that
-        of a new network."""
+        """The highest learning rate; where neither it nor a start is given, that of a new
+        network."""
         return NEW_RATE if self.lr is None else self.lr
 
     def settled(self, pictures: int, finished: str | None) -> "TrainConfig":
@@ -202,16 +202,16 @@ def _check(each: "Field[Any]", value: Any) -> None:
     several = kinds(each)
     if value is None and types.NoneType in several:
         return
-    wanted: tuple[str, Callable[[Any], bool]] | None = None
+    expected: tuple[str, Callable[[Any], bool]] | None = None
     if int in several:
-        wanted = "a whole number", lambda value: isinstance(value, Integral)
+        expected = "a whole number", lambda value: isinstance(value, Integral)
     elif float in several:
-        wanted = "a number", lambda value: isinstance(value, Real) and math.isfinite(value)
-    if wanted and (isinstance(value, bool) or not wanted[1](value)):
-        raise BadInput(f"{each.name} is {wanted[0]}, not {value!r}")
-    least, most = each.metadata.get("least"), each.metadata.get("most")
-    if least is not None and not least <= value <= most:
-        raise BadInput(f"{each.name} is between {least:g} and {most:g}, not {value}")
+        expected = "a number", lambda value: isinstance(value, Real) and math.isfinite(value)
+    if expected and (isinstance(value, bool) or not expected[1](value)):
+        raise BadInput(f"{each.name} is {expected[0]}, not {value!r}")
+    low, high = each.metadata.get("min"), each.metadata.get("max")
+    if low is not None and not low <= value <= high:
+        raise BadInput(f"{each.name} is between {low:g} and {high:g}, not {value}")
 
 
 TrainConfig.__doc__ = f"{TrainConfig.__doc__}\n\n    Args:\n" + "\n".join(

@@ -1,4 +1,4 @@
-"""Layers of a pretrained trunk that do not learn, and are therefore computed as at inference."""
+"""Layers of a pretrained backbone that do not learn, and are therefore computed as at inference."""
 
 import copy
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from ..networks.person import PersonNetwork
 
 
 def freeze(network: nn.Module, stages: int) -> None:
-    """The stem and the first stages of the trunk get no gradients; their batch norm is at rest.
+    """The stem and the first stages of the backbone get no gradients; their batch norm is at rest.
 
-    BadInput if the network has no such trunk.
+    BadInput if the network has no such backbone.
     """
     for part in _first(network, stages):
         part.eval().requires_grad_(False)
@@ -24,7 +24,7 @@ def freeze(network: nn.Module, stages: int) -> None:
 
 def fold(network: nn.Module, stages: int, dtype: torch.dtype, compiled: bool) -> None:
     """What is frozen runs in `dtype` without gradients from here on, its batch norm folded into
-    copies of its convolutions, and compiled if wanted. The weights that are saved stay."""
+    copies of its convolutions, and compiled if asked for. The weights that are saved stay."""
     first = _first(network, stages)
     ends = [tap + 2 for tap in FEATURES if tap + 2 < len(first)]  # what is read there is kept
     for begin, end in pairwise([0, *ends, len(first)]):
@@ -35,7 +35,7 @@ def fold(network: nn.Module, stages: int, dtype: torch.dtype, compiled: bool) ->
 
 def _first(network: nn.Module, stages: int) -> list[nn.Module]:
     if not isinstance(network, LimbwiseNetwork | PersonNetwork):
-        raise BadInput("only limbwise's own networks have a trunk to freeze")
+        raise BadInput("only limbwise's own networks have a backbone to freeze")
     return [network.trunk.stem, *network.trunk.stages[:stages]]
 
 

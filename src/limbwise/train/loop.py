@@ -27,20 +27,17 @@ from ..errors import BadInput
 from ..interrupts import Stopped, Waiting, held
 from ..networks import checkpoint as checkpoints
 from ..networks.checkpoint import Checkpoint
+from .batches.batch import Sampler
 from .config import TrainConfig
 from .freeze import fold, freeze
-from .loss import Targets, loss
+from .loss import loss
 from .native.depthwise import accelerate
 from .optimizers import computes_bf16, optimizers
 
-# What a network is given: pictures (N, 3, H, W) 0..255, and what a first stage found if it asks
-Inputs = tuple[Tensor, ...]
-# (step, how many pictures, which share: rank and of how many) -> inputs and targets
-Sampler = Callable[[int, int, tuple[int, int]], tuple[Inputs, Targets]]
 Validate = Callable[[Checkpoint], dict[str, float]]
 # (step, figures), after every step: {} where there are none
 Report = Callable[[int, dict[str, float]], None]
-Look = Callable[[int, Checkpoint, Sampler], None]
+Show = Callable[[int, Checkpoint, Sampler], None]
 
 
 LAST, BEST = "last.pth", "best.safetensors"
@@ -74,17 +71,17 @@ class Run:
         sample: Sampler,
         validate: Validate | None,
         report: Report,
-        look: Look | None = None,
+        show: Show | None = None,
     ) -> None:
         """Goes on from the current step to the last; saves, measures and reports on the way.
 
-        `look` is shown the averaged network whenever it is saved. Whoever interrupts finds the last
+        `show` gets the averaged network whenever it is saved. Whoever interrupts finds the last
         whole step saved.
         """
         try:
             # Processes that learn together stop together: else some would wait for the others.
             with held(_PATIENCE) if self.processes > 1 else nullcontext() as asked:
-                self._steps(sample, validate, report, look, lambda: self._all_stop(asked))
+                self._steps(sample, validate, report, show, lambda: self._all_stop(asked))
         except KeyboardInterrupt as stop:
             self._stopped(stop)
             raise
@@ -95,7 +92,7 @@ class Run:
         sample: Sampler,
         validate: Validate | None,
         report: Report,
-        look: Look | None,
+        show: Show | None,
         stop: Callable[[], int],
     ) -> None:
         if self.step >= self.schedule.steps and self.best == -math.inf:
@@ -116,8 +113,8 @@ class Run:
                     running, count, began = {}, 0, time.perf_counter()
                 report(self.step, figures)
             self._keep(validate, report)
-            if look and self.rank == 0 and self._is_due(self.config.save_every):
-                look(self.step, self.averaged(), sample)
+            if show and self.rank == 0 and self._is_due(self.config.save_every):
+                show(self.step, self.averaged(), sample)
             if number := stop():
                 raise Stopped(number)
 
@@ -176,14 +173,13 @@ class Run:
         share = self.rank, self.processes
         totals: dict[str, Tensor] = {}
         for part in range(config.accumulate):
-            (pictures, *found), targets = sample(
-                self.step * config.accumulate + part, config.batch_size, share
-            )
-            x = checkpoints.normalised(pictures.to(self.device), self.made.traits)
+            batch = sample(self.step * config.accumulate + part, config.batch_size, share)
+            images, *prior = (each.to(self.device) for each in batch.inputs)
+            x = checkpoints.normalised(images, self.made.traits)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                outputs = forward(x, *(each.to(self.device) for each in found))
-            losses = loss(outputs, targets)
+                outputs = forward(x, *prior)
+            losses = loss(outputs, batch)
             (losses["total"] / config.accumulate).backward()  # type: ignore[no-untyped-call]
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0) + value.detach() / config.accumulate
@@ -247,8 +243,8 @@ class Run:
         self._saved = self.step
 
     def resume(self, *, its_rate: bool = False) -> None:
-        """Takes up the run in last.pth, with its learning rate if wanted; BadInput if there is none
-        or it is another network's."""
+        """Takes up the run in last.pth, with its learning rate if `its_rate`; BadInput if there is
+        none or it is another network's."""
         path = self.out / LAST
         if not path.is_file():
             raise BadInput(f"{path} does not exist: there is nothing to resume")

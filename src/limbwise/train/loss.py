@@ -1,44 +1,28 @@
 """How wrong: squared differences of maps where somebody labelled, all stages alike, and boxes
 (boxes.py)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from .boxes import BoxTargets, box_loss
+from .batches.batch import Batch
+from .boxes import box_loss
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What maps should be and where it counts: heatmaps and heatmap_weight (N, K, h, w), limbs
-    (N, L, 2, h, w) and limb_weight (N, L, h, w); weights in 0..1, 0 where nobody labelled;
-    `teacher_maps` (N, K, h, w) are a teacher's heatmaps, everywhere; `boxes` for networks that find
-    some."""
-
-    heatmaps: Tensor
-    limbs: Tensor
-    heatmap_weight: Tensor
-    limb_weight: Tensor
-    teacher_maps: Tensor | None = None
-    boxes: BoxTargets | None = None
-
-
-def loss(outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+def loss(outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
     """`total` and its parts, for the log: of outputs (`map_loss`), and of the maps of boxes at the
     end of them (`box_loss`)."""
-    if targets.boxes is None:
-        return map_loss(outputs, targets)
-    count = len(targets.boxes.strides)
-    of_boxes = box_loss(outputs[-count:], targets.boxes)
+    if batch.boxes is None:
+        return map_loss(outputs, batch)
+    count = len(batch.boxes.strides)
+    of_boxes = box_loss(outputs[-count:], batch.boxes)
     if len(outputs) == count:
         return {"total": of_boxes["boxes"], **of_boxes}
-    of_maps = map_loss(outputs[:-count], targets)
+    of_maps = map_loss(outputs[:-count], batch)
     return {**of_maps, **of_boxes, "total": of_maps["total"] + of_boxes["boxes"]}
 
 
 def map_loss(
-    outputs: list[Tensor], targets: Targets, emphasis: float = 4.0, keypoints: float = 5.0
+    outputs: list[Tensor], batch: Batch, emphasis: float = 4.0, keypoints: float = 5.0
 ) -> dict[str, Tensor]:
     """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
 
@@ -49,32 +33,32 @@ def map_loss(
     channel more than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as
     much where something is drawn, since most of a map is empty.
     """
-    heatmaps, weight = targets.heatmaps, targets.heatmap_weight
+    heatmaps, weight = batch.heatmaps, batch.heatmap_weight
     if outputs[0].shape[1] == heatmaps.shape[1] + 1:
         background = 1 - heatmaps.amax(dim=1, keepdim=True)
         heatmaps = torch.cat([heatmaps, background], dim=1)
         weight = torch.cat([weight, weight.amin(dim=1, keepdim=True)], dim=1)
-    limbs = targets.limbs.flatten(1, 2)
-    limb_weight = targets.limb_weight.repeat_interleave(2, dim=1)
-    drawn = targets.limbs.abs().amax(dim=2).repeat_interleave(2, dim=1)
+    limbs = batch.limbs.flatten(1, 2)
+    limb_weight = batch.limb_weight.repeat_interleave(2, dim=1)
+    drawn = batch.limbs.abs().amax(dim=2).repeat_interleave(2, dim=1)
     heatmap_weight = weight * (1 + emphasis * heatmaps.clamp(0, 1))
     limb_weight = limb_weight * (1 + emphasis * drawn)
     each = [
-        (_mean(said[0], heatmaps, heatmap_weight), _mean(said[1], limbs, limb_weight))
-        for said in zip(outputs[::2], outputs[1::2], strict=True)
+        (_mean(maps, heatmaps, heatmap_weight), _mean(fields, limbs, limb_weight))
+        for maps, fields in zip(outputs[::2], outputs[1::2], strict=True)
     ]
     total = torch.stack([keypoints * a + b for a, b in each]).mean()
-    told = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
-    if targets.teacher_maps is None:
-        return told
-    teacher_maps, count = targets.teacher_maps, targets.teacher_maps.shape[1]
+    figures = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
+    if batch.teacher_maps is None:
+        return figures
+    teacher_maps, count = batch.teacher_maps, batch.teacher_maps.shape[1]
     weight = 1 + emphasis * teacher_maps.clamp(0, 1)
-    from_teacher = [_mean(said[:, :count], teacher_maps, weight) for said in outputs[::2]]
+    from_teacher = [_mean(maps[:, :count], teacher_maps, weight) for maps in outputs[::2]]
     labelled = torch.stack([a for a, _ in each]).mean()
     total = total + keypoints / 2 * (torch.stack(from_teacher).mean() - labelled)
-    return {**told, "total": total, "teacher_maps": from_teacher[-1]}
+    return {**figures, "total": total, "teacher_maps": from_teacher[-1]}
 
 
-def _mean(said: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    square = (said.float() - wanted) ** 2 * weight
+def _mean(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    square = (prediction.float() - target) ** 2 * weight
     return square.sum() / max(square.numel(), 1) * 100  # per cent: figures one can read

@@ -18,7 +18,7 @@ class Settings(Protocol):
     @property
     def rate(self) -> float: ...
     @property
-    def trunk_lr(self) -> float: ...
+    def backbone_lr(self) -> float: ...
     @property
     def weight_decay(self) -> float: ...
 
@@ -49,11 +49,11 @@ def optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.Optim
 
 
 def _group(kind: tuple[bool, bool, bool], values: list[nn.Parameter], settings: Settings) -> Group:
-    """Norms and biases without decay; the pretrained trunk at its share of the learning rate."""
-    _, trunk, decays = kind
+    """Norms and biases without decay; the pretrained backbone at its share of the learning rate."""
+    _, backbone, decays = kind
     return {
         "params": values,
-        "share": settings.trunk_lr if trunk else 1.0,
+        "share": settings.backbone_lr if backbone else 1.0,
         "weight_decay": settings.weight_decay if decays else 0.0,
     }
 

@@ -27,10 +27,11 @@ from ..networks.person import PersonNetwork
 from ..networks.picture_model import PictureModel
 from ..skeleton import BODY, COCO, Skeleton
 from .batch_memory import check_batch
-from .batches.loader import feed, worth_a_look
+from .batches.batch import Sampler
+from .batches.loader import feed, well_labelled
 from .batches.prior_poses import read_found
 from .config import TrainConfig
-from .loop import Look, Report, Run, Sampler, Validate, join_processes
+from .loop import Report, Run, Show, Validate, join_processes
 
 Paths = Sequence[str | Path]
 
@@ -82,12 +83,12 @@ class Prepared:
     batches: Sampler
     validate: Validate | None
 
-    def train(self, report: Report, look: Look | None = None) -> Checkpoint:
+    def train(self, report: Report, show: Show | None = None) -> Checkpoint:
         """Trains to the end; the averaged network. All settings come to lie in config.json."""
         if self.run.rank == 0:
             config = replace(self.run.config, lr=self.run.schedule.lr)
             write_json(self.run.out / "config.json", config.plain())
-        self.run.train(self.batches, self.validate, report, look)
+        self.run.train(self.batches, self.validate, report, show)
         return self.run.averaged()
 
 
@@ -97,7 +98,7 @@ def train(
     report: Report,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     *,
-    look: Look | None = None,
+    show: Show | None = None,
 ) -> Checkpoint:
     """Trains, and returns the averaged network; checkpoints come to lie in `out`.
 
@@ -106,12 +107,12 @@ def train(
         out: a folder.
         report: hears of every step.
         config: all settings, of which each says in config.py what it does.
-        look: is shown the averaged network whenever it is saved.
+        show: gets the averaged network whenever it is saved.
 
     Raises:
         BadInput: files are missing or do not fit together.
     """
-    return prepare(data, out, config).train(report, look)
+    return prepare(data, out, config).train(report, show)
 
 
 def prepare(data: Data, out: str | Path, config: TrainConfig) -> Prepared:
@@ -126,8 +127,8 @@ def prepare(data: Data, out: str | Path, config: TrainConfig) -> Prepared:
         raise BadInput("every picture is one to validate on: nothing is left to train on")
     made = begin(config.network, config.init, labels.skeleton, config.size, _options(config))
     validate = _validate(data, made, here)
-    told = _prior(labels, made, data, config.found) if config.found else None
-    epoch = len(worth_a_look(labels)) if made.description.crop else len(labels)
+    prior = _prior(labels, made, data, config.found) if config.found else None
+    epoch = len(well_labelled(labels)) if made.description.crop else len(labels)
     finished = made.description.name if made.training.get("finished") else None
     run = Run(made, config.settled(epoch, finished), Path(out), here)
     check_batch(made, config, here)
@@ -138,7 +139,7 @@ def prepare(data: Data, out: str | Path, config: TrainConfig) -> Prepared:
         labels, made, made.description.height, here, seed=config.seed, settings=config.augment,
         long_side=config.long_side, workers=config.workers,
         room=None if config.room is None else round(config.room * 1e9),
-        teacher=_teacher(config.teacher, here), found=told,
+        teacher=_teacher(config.teacher, here), found=prior,
     )  # fmt: skip
     return Prepared(run, batches, validate)
 
@@ -149,8 +150,10 @@ def _options(config: TrainConfig) -> dict[str, Any]:
     if config.stages is not None:
         options["refinement_stages"] = config.stages
     if config.boxes:
-        if config.network != "limbwise":
-            raise BadInput(f"--boxes goes with --network limbwise, not with {config.network}")
+        kind_of(config.network)
+        able = [name for name, its in NETWORKS.items() if "boxes" in signature(its).parameters]
+        if config.network not in able:
+            raise BadInput(f"--boxes goes with --network {able[0]}, not with {config.network}")
         options["boxes"] = True
     return options
 
@@ -158,8 +161,9 @@ def _options(config: TrainConfig) -> dict[str, Any]:
 def _prior(labels: Labels, made: Checkpoint, data: Data, found: str | Path) -> Any:
     """What a first stage found; results name pictures by id, so there may be one label file
     only."""
-    if not made.description.crop:
-        raise BadInput(f"{made.description.name} is told nothing: --found is for limbwise-person")
+    if not made.traits.prior:
+        able = ", ".join(name for name in NETWORKS if kind_of(name).prior)
+        raise BadInput(f"{made.description.name} takes no prior keypoints: --found is for {able}")
     if len(data.annotations) > 1:
         raise BadInput("--found goes with one label file: its ids may mean others in a second one")
     return read_found(labels, data.files[0], found)
@@ -180,19 +184,18 @@ def read_all(data: Data, network: str = "limbwise") -> Labels:
 def begin(
     network: str, init: str | None, skeleton: Skeleton, size: int | None, options: dict[str, Any]
 ) -> Checkpoint:
-    """A network to train; `init` is None (fresh), "imagenet" (limbwise's trunk), "mobilenet:FILE"
-    (the original's trunk), "bundled" or a checkpoint.
+    """A network to train; `init` is None (fresh), "imagenet" or "mobilenet:FILE" (limbwise's or the
+    original's backbone), "bundled" or a checkpoint.
 
     A checkpoint that finds other keypoints or limbs gives all weights but those of its last layers;
-    `training["finished"]` tells whether it gave all.
+    `training["finished"]` says whether it gave all.
     """
     _check_options(network, options)
     if init and init != "imagenet" and not init.startswith("mobilenet:"):
         path = _bundled(network) if init == "bundled" else Path(init)
         return _from_checkpoint(load(path), network, skeleton, size, options)
-    if network == "lightweight-openpose":
-        skeleton = BODY if skeleton == TRAINED else skeleton
-    made = build(network, skeleton, size, **options)
+    people = kind_of(network).people if skeleton == TRAINED else None
+    made = build(network, people or skeleton, size, **options)
     if init == "imagenet":
         if not isinstance(made.network, LimbwiseNetwork | PersonNetwork):
             raise BadInput("only limbwise's own networks start from these ImageNet weights")
@@ -214,8 +217,8 @@ def _check_options(network: str, options: dict[str, Any]) -> None:
 
 
 def _bundled(network: str) -> Path:
-    """The bundled checkpoint of a network of this name, else that of "limbwise", whose trunk fits
-    to all of limbwise's own."""
+    """The bundled checkpoint of a network of this name, else that of "limbwise", whose backbone
+    fits to all of limbwise's own."""
     stages = [stage for each in CATALOGUE.values() for stage in (each.first, each.second) if stage]
     for stage in stages:
         if stage.checkpoint.is_file() and load(stage.checkpoint).description.name == network:
@@ -247,18 +250,18 @@ def _from_checkpoint(
 
 @torch.no_grad()
 def _copy_keypoints(
-    old: nn.Conv2d, new: nn.Conv2d, known: tuple[str, ...], wanted: tuple[str, ...]
+    old: nn.Conv2d, new: nn.Conv2d, old_names: tuple[str, ...], new_names: tuple[str, ...]
 ) -> None:
     """The last layer's rows of those keypoints that both know; the others' begin at nothing."""
-    if not set(known) & set(wanted) or old.weight.shape[1:] != new.weight.shape[1:]:
+    if not set(old_names) & set(new_names) or old.weight.shape[1:] != new.weight.shape[1:]:
         return
     for value, its in ((new.weight, old.weight), (new.bias, old.bias)):
         assert value is not None
         assert its is not None
         value.zero_()
-        for row, name in enumerate(wanted):
-            if name in known:
-                value[row] = its[known.index(name)]
+        for row, name in enumerate(new_names):
+            if name in old_names:
+                value[row] = its[old_names.index(name)]
 
 
 def in_memory(made: Checkpoint, device: torch.device) -> Backend:

@@ -70,14 +70,14 @@ def _parsed(path: Path) -> ET.Element:
     return root
 
 
-def _labels(root: ET.Element, wanted: str | None) -> tuple[str, tuple[str, ...], Limbs]:
+def _labels(root: ET.Element, category: str | None) -> tuple[str, tuple[str, ...], Limbs]:
     """The skeleton's name, its keypoints in the order of the labels, its limbs."""
     labels = list(root.iterfind("meta//labels/label"))
     known = [label for label in labels if label.findtext("type") == "skeleton"]
     skeletons = [_name(label) for label in known]
     if not known:  # as where only the annotations are kept
         skeletons = list(dict.fromkeys(s.get("label", "") for s in root.iter("skeleton")))
-    chosen = [name for name in skeletons if wanted in (None, name)]
+    chosen = [name for name in skeletons if category in (None, name)]
     if len(chosen) > 1 and "person" in chosen:
         chosen = ["person"]
     if len(chosen) != 1:
@@ -199,7 +199,7 @@ def _write_labels(labels: ET.Element, dataset: Dataset) -> None:
 
 
 def drawing(dataset: Dataset) -> str:
-    """The skeleton as CVAT draws it: the keypoints on a circle, as nobody told where they are."""
+    """The skeleton as CVAT draws it: the keypoints on a circle, as nobody knows where they are."""
     places = []
     for k in range(len(dataset.names)):
         angle = 2 * math.pi * k / len(dataset.names)

@@ -101,8 +101,8 @@ class Dataset:
 
 
 def _sources(name: str, names: Sequence[str]) -> tuple[int, ...]:
-    wanted = (name,) if name in names else MIDPOINTS.get(name, (name,))
-    return tuple(names.index(each) for each in wanted) if set(wanted) <= set(names) else ()
+    parts = (name,) if name in names else MIDPOINTS.get(name, (name,))
+    return tuple(names.index(each) for each in parts) if set(parts) <= set(names) else ()
 
 
 def _middle(keypoints: Sequence[Keypoint], sources: tuple[int, ...]) -> Keypoint:

@@ -120,12 +120,12 @@ def _from_tasks(results: list[list[Entry]], category: str | None) -> tuple[tuple
     return known, _category(sorted(found["rectanglelabels"]), category)
 
 
-def _category(labels: Sequence[str], wanted: str | None) -> str:
+def _category(labels: Sequence[str], category: str | None) -> str:
     able = [label for label in labels if label != CROWD]
-    if wanted is None and len(able) > 1:
+    if category is None and len(able) > 1:
         able = [label for label in able if label == "person"]
-    if wanted is not None:
-        able = [wanted]
+    if category is not None:
+        able = [category]
     if len(able) > 1 or (labels and not able and set(labels) != {CROWD}):
         raise ValueError(f"the rectangles are {', '.join(labels)}: choose one with --category")
     return able[0] if able else "person"

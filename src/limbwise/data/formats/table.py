@@ -46,8 +46,8 @@ def format_of(name: str) -> Format:
     return FORMATS[name]
 
 
-def told_by_content(path: Path) -> str:
-    """The name of the format that a file or folder is in; BadInput if it cannot be told."""
+def guess_by_content(path: Path) -> str:
+    """The name of the format that a file or folder is in; BadInput if that is not clear."""
     if path.is_dir():
         if (path / "data.yaml").is_file():
             return "yolo"
@@ -63,12 +63,12 @@ def told_by_content(path: Path) -> str:
         return "label-studio" if isinstance(read_json(path), list) else "coco"
     elif not path.exists():
         raise BadInput(f"{path} is not there")
-    raise BadInput(f"{path} does not tell its format: name it with --from ({', '.join(FORMATS)})")
+    raise BadInput(f"{path} does not show its format: name it with --from ({', '.join(FORMATS)})")
 
 
-def told_by_name(path: str | Path) -> str:
-    """The name of the format that a place to write suggests; BadInput if it cannot be told."""
+def guess_by_name(path: str | Path) -> str:
+    """The name of the format that a place to write suggests; BadInput if that is not clear."""
     endings = {".xml": "cvat", ".json": "coco"}
     if (found := endings.get(Path(path).suffix.lower())) is None:
-        raise BadInput(f"{path} does not tell its format: name it with --to ({', '.join(FORMATS)})")
+        raise BadInput(f"{path} does not show its format: name it with --to ({', '.join(FORMATS)})")
     return found

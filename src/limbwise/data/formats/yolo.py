@@ -76,31 +76,31 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         about = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise BadInput(f"{path} is not YAML: {shown(told, 200)}") from error
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} is not YAML: {shown(reason, 200)}") from error
     if not isinstance(about, dict):
         raise BadInput(f"{path} is no data.yaml of YOLO: it has no names and values")
     return about
 
 
-def _class(about: dict[str, Any], wanted: str | None, path: Path) -> tuple[int, str]:
+def _class(about: dict[str, Any], category: str | None, path: Path) -> tuple[int, str]:
     entries = about.get("names") or {0: "person"}
     classes = dict(enumerate(entries)) if isinstance(entries, list) else entries
     if not isinstance(classes, dict):
         raise BadInput(f"{path}: names is {shown(classes)}, no list of classes")
-    wanted = wanted or ("person" if len(classes) > 1 else None)
+    category = category or ("person" if len(classes) > 1 else None)
     for label, name in classes.items():
-        if isinstance(label, int) and wanted in (None, name, str(label)):
+        if isinstance(label, int) and category in (None, name, str(label)):
             return label, str(name)
     several = ", ".join(str(name) for name in list(classes.values())[:9])
     raise BadInput(f"{path} has the classes {several}: choose one with --category")
 
 
 def _names(about: dict[str, Any], label: int, count: int) -> tuple[str, ...]:
-    told = about.get("kpt_names")
-    told = told.get(label) if isinstance(told, dict) else told
-    good = isinstance(told, list) and len(told) == count == len({str(name) for name in told})
-    return tuple(str(name) for name in told) if good and told else known_names(count)
+    names = about.get("kpt_names")
+    names = names.get(label) if isinstance(names, dict) else names
+    good = isinstance(names, list) and len(names) == count == len({str(name) for name in names})
+    return tuple(str(name) for name in names) if good and names else known_names(count)
 
 
 def _pictures(about: dict[str, Any], base: Path, path: Path) -> Iterator[tuple[str, Path, str]]:

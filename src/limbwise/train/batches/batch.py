@@ -1,44 +1,110 @@
-"""Augmented batches, made whole on the device where the pictures are.
+"""A batch: crops, what is known of the people in them, and what a network is to make of them.
 
-Samples -> a plane for each sample and a crop of it (crop.py) -> its pixels (pixels.py) and its
-labels (loss_masks.py) -> Batch
+Samples -> a plane for each sample and a crop of it (crop.py) -> its pixels (pixels.py), its people
+and where they count (loss_masks.py) -> targets (targets.py) -> Batch
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ...data.annotations import SURE
+from ...data.annotations import LABELLED
 from ...skeleton import Skeleton
+from ..boxes import BoxTargets
+from . import targets
 from .augmentation import Augment, Dice
 from .crop import People, Plane, boxes_in, crop_of, people_on, plane_of, regions_on
 from .loss_masks import boxes_in_sight, in_crop, keypoint_weights, limb_weights, region_weights
-from .pixels import drawn, look_of
+from .pixels import appearance_of, drawn
 from .samples import Samples, Size
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """images (N, 3, H, W) uint8 BGR; keypoints (N, P, K, 2) in their pixels, of which only those
-    `visible` (N, P, K) are to be drawn, also outside the image.
+    """N crops, made whole on the device where the pictures are.
 
-    Loss weights 0..1: weights (N, h, w) is 0 in regions that nobody labelled; keypoint_weights
-    (N, K, h, w) and limb_weights (N, L, h, w) are that, 0 round unsure keypoints too, and 1 where
-    something is labelled after all.
-
-    boxes (N, P, 4) of the people, as far as the crop shows them, and `ignored` (N, R, 4), regions
-    that are neither people nor background; both left, top, right, bottom, nan for nobody.
+    Attributes:
+        images: (N, 3, H, W) BGR, 0..255.
+        heatmaps: (N, K, h, w), the target of a network's heatmaps.
+        limbs: (N, L, 2, h, w), that of its part affinity fields.
+        heatmap_weight: (N, K, h, w) in 0..1, where it counts: 0 in regions that nobody labelled and
+            round unsure keypoints, 1 where something is labelled after all.
+        limb_weight: (N, L, h, w), the same of limbs.
+        keypoints: (N, P, K, 2) in pixels of the images, from which the targets are drawn.
+        visible: (N, P, K), which of them are; they may lie outside the image.
+        boxes: the people of a network that finds boxes.
+        prior_keypoints: (N, K, 3), x and y in pixels of the crop and 1, or 0 where there is none,
+            for a network that takes them.
+        teacher_maps: (N, K, h, w), a teacher's heatmaps of the same crops.
     """
 
     images: Tensor
+    heatmaps: Tensor
+    limbs: Tensor
+    heatmap_weight: Tensor
+    limb_weight: Tensor
     keypoints: Tensor
     visible: Tensor
-    weights: Tensor
-    keypoint_weights: Tensor
-    limb_weights: Tensor
-    boxes: Tensor
-    ignored: Tensor
+    boxes: BoxTargets | None = None
+    prior_keypoints: Tensor | None = None
+    teacher_maps: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network is given."""
+        return (self.images, *(() if self.prior_keypoints is None else (self.prior_keypoints,)))
+
+
+# (step, how many pictures, which share of them: rank and of how many) -> batch
+Sampler = Callable[[int, int, tuple[int, int]], Batch]
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What a network finds, and how that is drawn.
+
+    Attributes:
+        skeleton: the keypoints and limbs that it finds; an empty one finds boxes only.
+        stride: pixels of the input to a cell of the maps.
+        offset: the input pixel of the heatmaps' first cell; None: the middle of what it covers.
+        sigma: of the heatmaps' Gaussians, in pixels of the input.
+        width: pixels of the input from a limb to where its field ends.
+        boxes: the strides at which it finds people as boxes.
+    """
+
+    skeleton: Skeleton
+    stride: int = 8
+    offset: float | None = None
+    sigma: float = 7.0
+    width: float = 8.0
+    boxes: tuple[int, ...] = ()
+
+
+def batch_of(
+    images: Tensor,
+    keypoints: Tensor,
+    visible: Tensor,
+    heatmap_weight: Tensor,
+    limb_weight: Tensor,
+    options: TargetOptions,
+) -> Batch:
+    """The batch of crops with these labels, its targets drawn; shapes as in `Batch`."""
+    size = heatmap_weight.shape[-2], heatmap_weight.shape[-1]
+    stride, middle = options.stride, (options.stride - 1) / 2
+    off = 0.0 if options.offset is None else middle - options.offset  # where cells lie
+    return Batch(
+        images,
+        targets.heatmaps(keypoints + off, visible, size, stride, options.sigma),
+        targets.part_affinity_fields(
+            keypoints, visible, size, options.skeleton, stride, options.width
+        ),
+        heatmap_weight,
+        limb_weight,
+        keypoints,
+        visible,
+    )
 
 
 def augmented(
@@ -47,40 +113,19 @@ def augmented(
     size: Size,
     generator: torch.Generator,
     settings: Augment = Augment(),  # noqa: B008 - frozen
-    *,
-    stride: int = 8,
-    sigma: float = 7.0,
-    width: float = 8.0,
-    maps: bool = True,
+    options: TargetOptions | None = None,
 ) -> Batch:
     """The samples indices (N,) in crops of `size`, changed at random; the first of them are the
-    mosaics. `sigma` and `width`, in pixels, are those of the targets (targets.py). Without `maps`
-    the batch has boxes only, and no keypoints or limbs."""
+    mosaics. Without `options` everything that the samples' skeleton has is drawn."""
+    options = options or TargetOptions(samples.skeleton)
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, indices.to(samples.keypoints.device), settings.mosaic, dice)
     people = people_on(samples, plane)
     crop = crop_of(plane, people, size, settings, dice)
-    images = drawn(samples, plane, crop, size, look_of(len(indices), size, settings, dice), dice)
-    return labelled(samples, plane, people, crop, images, (stride, sigma, width), maps)
-
-
-def letterboxed(
-    samples: Samples,
-    indices: Tensor,
-    size: Size,
-    *,
-    stride: int = 8,
-    sigma: float = 7.0,
-    width: float = 8.0,
-) -> Batch:
-    """The samples indices (N,) unchanged, as large as fits into `size`, padded right and below."""
-    dice = Dice(torch.Generator(), samples.keypoints.device)
-    plane = plane_of(samples, indices.to(samples.keypoints.device), 0, dice)
-    fit = (plane.size / plane.size.new_tensor(size[::-1])).amax(dim=1)
-    linear = torch.diag_embed(fit[:, None].expand(-1, 2))
-    crop = torch.cat([linear, (fit / 2 - 0.5)[:, None, None].expand(-1, 2, 1)], dim=2)
-    images = drawn(samples, plane, crop, size, None, dice)
-    return labelled(samples, plane, people_on(samples, plane), crop, images, (stride, sigma, width))
+    images = drawn(
+        samples, plane, crop, size, appearance_of(len(indices), size, settings, dice), dice
+    )
+    return labelled(samples, plane, people, crop, images, options)
 
 
 def labelled(
@@ -89,23 +134,26 @@ def labelled(
     people: People,
     crop: Tensor,
     images: Tensor,
-    targets: tuple[int, float, float],
-    maps: bool = True,
+    options: TargetOptions,
 ) -> Batch:
-    stride, sigma, width = targets
-    size = images.shape[2] // stride, images.shape[3] // stride
-    people = in_crop(people, crop, images.shape[2:], samples.skeleton, 4 * sigma)
-    skeleton = samples.skeleton if maps else Skeleton((), (), ())
-    if not maps:
+    """The images of crops with everybody who is in them."""
+    size = images.shape[2], images.shape[3]
+    people = in_crop(people, crop, size, samples.skeleton, 4 * options.sigma)
+    skeleton = replace(samples.skeleton, limbs=options.skeleton.limbs)
+    if not options.skeleton.keypoints:
+        skeleton = options.skeleton
         people = replace(people, keypoints=people.keypoints[:, :, :0], state=people.state[:, :, :0])
-    weights = region_weights(samples, plane, crop, size, stride, sigma)
-    visible = people.state == SURE
-    return Batch(
+    stride, cells = options.stride, (size[0] // options.stride, size[1] // options.stride)
+    weights = region_weights(samples, plane, crop, cells, stride, options.sigma)
+    batch = batch_of(
         images,
         people.keypoints,
-        visible,
-        weights,
-        keypoint_weights(people, weights, skeleton, stride, sigma),
-        limb_weights(people, weights, skeleton, stride, width),
-        *boxes_in_sight(people.boxes, boxes_in(regions_on(samples, plane), crop), images.shape[2:]),
+        people.state == LABELLED,
+        keypoint_weights(people, weights, skeleton, stride, options.sigma),
+        limb_weights(people, weights, skeleton, stride, options.width),
+        replace(options, skeleton=skeleton),
     )
+    if not options.boxes:
+        return batch
+    seen = boxes_in_sight(people.boxes, boxes_in(regions_on(samples, plane), crop), size)
+    return replace(batch, boxes=BoxTargets(*seen, options.boxes))

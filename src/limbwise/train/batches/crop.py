@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...data.annotations import SURE
+from ...data.annotations import LABELLED
 from .augmentation import Augment, Dice
 from .samples import Samples, Size
 
@@ -57,13 +57,13 @@ def plane_of(samples: Samples, indices: Tensor, mosaic: float, dice: Dice) -> Pl
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """keypoints (N, P, K, 2), state (N, P, K), boxes (N, P, 4) and spread (N, P), all on the plane
-    or all in the crop. Where a sample has fewer people state is ABSENT and boxes are nan."""
+    """keypoints (N, P, K, 2), state (N, P, K), boxes (N, P, 4) and scale (N, P), all on the plane
+    or all in the crop. Where a sample has fewer people state is UNLABELLED and boxes are nan."""
 
     keypoints: Tensor
     state: Tensor
     boxes: Tensor
-    spread: Tensor
+    scale: Tensor
 
 
 def people_on(samples: Samples, plane: Plane) -> People:
@@ -76,7 +76,7 @@ def people_on(samples: Samples, plane: Plane) -> People:
         keypoints.flatten(1, 2),
         (samples.state[rows] * real[..., None]).flatten(1, 2),
         boxes.masked_fill(~real[..., None], math.nan).flatten(1, 2),
-        (samples.spread[rows] / scale).flatten(1, 2),
+        (samples.scale[rows] / scale).flatten(1, 2),
     )
 
 
@@ -147,7 +147,7 @@ def _centred_on(plane: Plane, people: People, share: float, dice: Dice) -> tuple
     half = plane.size.amax(dim=1) / 2
     if not people.state.shape[1]:
         return anywhere, half
-    sure = (people.state == SURE).sum(dim=2)
+    sure = (people.state == LABELLED).sum(dim=2)
     if not people.state.shape[2]:  # boxes are all that is known
         sure = 1 - people.boxes[..., 0].isnan().int()
     sure = sure.cumsum(dim=1)
@@ -161,19 +161,19 @@ def _centred_on(plane: Plane, people: People, share: float, dice: Dice) -> tuple
 def _zoom(plane: Plane, person: Tensor, output: Tensor, settings: Augment, dice: Dice) -> Tensor:
     """(N,) plane pixels per output pixel: the person's size is spread evenly, on a logarithmic
     scale, over as much of its range as leaves neither coarse pixels nor much grey."""
-    least = torch.full_like(person, 1 / settings.enlarge)
-    most = ((plane.size / output).amax(dim=1) / settings.cover).maximum(least)
+    low_limit = torch.full_like(person, 1 / settings.enlarge)
+    high_limit = ((plane.size / output).amax(dim=1) / settings.cover).maximum(low_limit)
     small, large = settings.person
-    low = (person / (large * output[1])).maximum(least).minimum(most)
-    high = (person / (small * output[1])).maximum(least).minimum(most)
+    low = (person / (large * output[1])).maximum(low_limit).minimum(high_limit)
+    high = (person / (small * output[1])).maximum(low_limit).minimum(high_limit)
     return low * (high / low) ** dice.uniform(0, 1, len(person))
 
 
 def turned(plane: Plane, settings: Augment, dice: Dice) -> Tensor:
     """(N, 2, 2): the output mirrored, then turned, then stretched along the picture's sides."""
     count = len(plane.size)
-    most = math.log(1 + settings.stretch)
-    stretch = torch.exp(dice.uniform(-most, most, count, 2))
+    limit = math.log(1 + settings.stretch)
+    stretch = torch.exp(dice.uniform(-limit, limit, count, 2))
     square = torch.isclose(plane.size[:, 0], plane.size[:, 1])
     stretch[:, 0] /= torch.where(square, settings.squares ** dice.uniform(0, 1, count), 1)
     degrees = (settings.turn * dice.normal(count)).clamp(-settings.turn_most, settings.turn_most)

@@ -17,16 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...backends.base import Backend
-from ...data.annotations import SURE, Labels
+from ...data.annotations import LABELLED, Labels
 from ...errors import BadInput
 from ...networks.checkpoint import Checkpoint
-from ...skeleton import Skeleton
-from ..boxes import BoxTargets
-from ..loop import Inputs, Sampler
-from ..loss import Targets
-from . import targets
 from .augmentation import Augment
-from .batch import Batch, augmented
+from .batch import Batch, Sampler, TargetOptions, augmented
 from .persons import box_crops, person_crops
 from .pictures import load_pictures, memory
 from .samples import Samples, Size, resized, samples
@@ -53,7 +48,7 @@ def feed(
     a network of crops of one person every person, of whom a first stage `found` so much
     (prior_poses.py).
 
-    A `teacher` looks at the same crops; BadInput if it has other keypoints or another stride.
+    A `teacher` sees the same crops; BadInput if it has other keypoints or another stride.
 
     `room` is how many bytes of decoded pictures may be kept (None: half of the device's memory);
     if they need more, `workers` threads decode each batch's own.
@@ -104,17 +99,16 @@ def _sampler(
     pick: Pick, labels: Labels, made: Checkpoint, size: int, seed: int, settings: Augment
 ) -> Sampler:
     side = -(-size // made.traits.multiple) * made.traits.multiple
-    limbs = [labels.skeleton.limbs.index(limb) for limb in made.description.skeleton.limbs]
 
-    def sample(number: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
+    def sample(number: int, count: int, share: tuple[int, int]) -> Batch:
         mine = _mine(number, count, share)
         indices = torch.tensor([_in_epoch(place, len(labels), seed) for place in mine])
         everything, places = pick(indices)
         device = everything.keypoints.device
         generator = _dice(device, seed, number, share[0])
-        batch = augmented(everything, places.to(device), (side, side), generator, settings,
-                          stride=made.traits.stride, maps=bool(made.traits.keypoints))  # fmt: skip
-        return (batch.images,), _targets(batch, made, limbs, made.traits.sigma)
+        return augmented(
+            everything, places.to(device), (side, side), generator, settings, options_of(made)
+        )
 
     return sample
 
@@ -127,36 +121,32 @@ def _person_sampler(
     size = cast(Size, made.description.crop)
     picture = np.repeat(np.arange(len(labels)), np.diff(labels.people_from))
     number = np.arange(len(picture)) - labels.people_from[picture]
-    worth = worth_a_look(labels)
-    if not len(worth):
-        raise BadInput("nobody in these pictures has three keypoints: there is nobody to look at")
+    chosen = well_labelled(labels)
+    if not len(chosen):
+        raise BadInput("nobody in these pictures has three keypoints: there is nobody to train on")
 
-    def sample(step: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
-        rows = worth[[_in_epoch(place, len(worth), seed) for place in _mine(step, count, share)]]
+    def sample(step: int, count: int, share: tuple[int, int]) -> Batch:
+        rows = chosen[[_in_epoch(place, len(chosen), seed) for place in _mine(step, count, share)]]
         everything, places = pick(torch.from_numpy(picture[rows]))
         device = everything.keypoints.device
         places, first = places.to(device), everything.people_from
         people = first[places] + torch.from_numpy(number[rows]).to(device)
         people = people.minimum(first[places + 1] - 1)
-        dice, stride = _dice(device, seed, step, share[0]), made.traits.stride
+        dice, options = _dice(device, seed, step, share[0]), options_of(made)
         if not made.traits.prior:
-            batch = box_crops(everything, places, people, size, dice, settings, stride=stride)
-            return (batch.images,), _targets(batch, made, [], made.traits.sigma)
-        told = None
+            return box_crops(everything, places, people, size, dice, settings, options)
+        prior = None
         if found is not None:
             scales = everything.pictures.scales[places]
-            told = resized(torch.from_numpy(found[rows]).to(device), scales[:, None])
-        batch, known = person_crops(
-            everything, places, people, size, dice, settings, told=told, stride=stride
-        )
-        return (batch.images, known), _targets(batch, made, [], made.traits.sigma)
+            prior = resized(torch.from_numpy(found[rows]).to(device), scales[:, None])
+        return person_crops(everything, places, people, size, dice, settings, options, prior=prior)
 
     return sample
 
 
-def worth_a_look(labels: Labels) -> NDArray[np.intp]:
+def well_labelled(labels: Labels) -> NDArray[np.intp]:
     """The rows of the people of whom three keypoints are sure."""
-    return np.flatnonzero((labels.state == SURE).sum(axis=1) >= min(3, labels.state.shape[1]))
+    return np.flatnonzero((labels.state == LABELLED).sum(axis=1) >= min(3, labels.state.shape[1]))
 
 
 def _mine(step: int, count: int, share: tuple[int, int]) -> range:
@@ -183,11 +173,11 @@ def _teacher_maps(sample: Sampler, teacher: Backend, made: Checkpoint) -> Sample
         raise BadInput(f"the teacher ({theirs.name}) has other keypoints or another stride")
     places = [theirs.skeleton.keypoints.index(name) for name in ours.skeleton.keypoints]
 
-    def ask(number: int, count: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
-        (pictures, *found), wanted = sample(number, count, share)
-        images = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        said = torch.from_numpy(teacher.run(images)[0][:, places]).float()
-        return (pictures, *found), replace(wanted, teacher_maps=said.to(pictures.device))
+    def ask(number: int, count: int, share: tuple[int, int]) -> Batch:
+        batch = sample(number, count, share)
+        images = batch.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        maps = torch.from_numpy(teacher.run(images)[0][:, places]).float()
+        return replace(batch, teacher_maps=maps.to(batch.images.device))
 
     return ask
 
@@ -195,13 +185,13 @@ def _teacher_maps(sample: Sampler, teacher: Backend, made: Checkpoint) -> Sample
 def _ahead(sample: Sampler, count: int) -> Sampler:
     """The same batches; the next `count` are begun before this one is given."""
     pool = _single_threads(count)
-    begun: dict[int, Future[tuple[Inputs, Targets]]] = {}
+    begun: dict[int, Future[Batch]] = {}
 
-    def get(number: int, size: int, share: tuple[int, int]) -> tuple[Inputs, Targets]:
-        wanted = range(number, number + count + 1)
-        for stale in begun.keys() - set(wanted):
+    def get(number: int, size: int, share: tuple[int, int]) -> Batch:
+        numbers = range(number, number + count + 1)
+        for stale in begun.keys() - set(numbers):
             begun.pop(stale).cancel()
-        for later in wanted:
+        for later in numbers:
             if later not in begun:
                 begun[later] = pool.submit(sample, later, size, share)
         return begun.pop(number).result()
@@ -240,17 +230,9 @@ def _order(epoch: int, count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def _targets(batch: Batch, made: Checkpoint, limbs: list[int], sigma: float) -> Targets:
-    size = batch.weights.shape[-2], batch.weights.shape[-1]
-    its = made.traits
-    wanted: Skeleton = made.description.skeleton
+def options_of(made: Checkpoint) -> TargetOptions:
+    """What a network learns; limbs are no part of it in crops of one person."""
+    its, skeleton = made.traits, made.description.skeleton
     if its.crops:
-        wanted = replace(wanted, limbs=())  # they are drawn, not learnt
-    keypoints = batch.keypoints + ((its.stride - 1) / 2 - its.offset)  # where cells lie
-    return Targets(
-        targets.heatmaps(keypoints, batch.visible, size, its.stride, sigma),
-        targets.part_affinity_fields(batch.keypoints, batch.visible, size, wanted, its.stride),
-        batch.keypoint_weights.float(),
-        batch.limb_weights[:, limbs].float(),
-        boxes=BoxTargets(batch.boxes, batch.ignored, its.boxes) if its.boxes else None,
-    )
+        skeleton = replace(skeleton, limbs=())
+    return TargetOptions(skeleton, its.stride, its.offset, its.sigma, boxes=its.boxes)

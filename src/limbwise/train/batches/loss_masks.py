@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...data.annotations import ABSENT, SURE, UNSURE
+from ...data.annotations import LABELLED, UNCERTAIN, UNLABELLED
 from ...skeleton import Skeleton
 from .crop import People, Plane, area_of, boxes_in, grid, inverse_of, moved, regions_on, times
 from .samples import Samples, Size
@@ -27,7 +27,7 @@ def in_crop(
     mirror = list(skeleton.mirror)
     xy = torch.where(mirrored[..., None], xy[:, :, mirror], xy)
     state = torch.where(mirrored, people.state[:, :, mirror], people.state)
-    absent = (state == ABSENT)[..., None]
+    absent = (state == UNLABELLED)[..., None]
     boxes = boxes_in(people.boxes, crop)
     low, high = boxes[..., :2], boxes[..., 2:]
     if xy.shape[2]:
@@ -38,10 +38,10 @@ def in_crop(
     count = int(near.sum(dim=1).max()) if near.shape[1] else 0
     kept = torch.argsort(~near, dim=1, stable=True)[:, :count]
     rows = torch.arange(len(kept), device=kept.device)[:, None]
-    spread = people.spread / area.abs().sqrt()[:, None]
+    scale = people.scale / area.abs().sqrt()[:, None]
     state = state * near[..., None]
     boxes = boxes.masked_fill(~near[..., None], math.nan)
-    return People(xy[rows, kept], state[rows, kept], boxes[rows, kept], spread[rows, kept])
+    return People(xy[rows, kept], state[rows, kept], boxes[rows, kept], scale[rows, kept])
 
 
 def boxes_in_sight(people: Tensor, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -84,8 +84,8 @@ def keypoint_weights(
         shown = people.state == state
         return _plateau(heatmaps(people.keypoints, shown, size, stride, radius / _HALF, _FOOT))
 
-    unsure = within(_doubt(people, skeleton).clamp(min=2.5 * sigma), UNSURE)
-    sure = within(weights.new_tensor(2 * sigma), SURE)
+    unsure = within(_doubt(people, skeleton).clamp(min=2.5 * sigma), UNCERTAIN)
+    sure = within(weights.new_tensor(2 * sigma), LABELLED)
     return (1 - unsure).minimum(weights[:, None]).maximum(sure)
 
 
@@ -108,14 +108,14 @@ def limb_weights(
 
     doubt = _doubt(people, skeleton)
     doubt = doubt[:, :, start].maximum(doubt[:, :, end])
-    unsure = within(doubt.clamp(min=1.5 * width), UNSURE)
-    sure = within(weights.new_tensor(1.5 * width), SURE)
+    unsure = within(doubt.clamp(min=1.5 * width), UNCERTAIN)
+    sure = within(weights.new_tensor(1.5 * width), LABELLED)
     return (1 - unsure).minimum(weights[:, None]).maximum(sure)
 
 
 def _doubt(people: People, skeleton: Skeleton) -> Tensor:
     """(N, P, K) pixels: two OKS sigmas, farther than which people who label seldom disagree."""
-    return 2 * people.spread[..., None] * people.spread.new_tensor(skeleton.sigmas)
+    return 2 * people.scale[..., None] * people.scale.new_tensor(skeleton.sigmas)
 
 
 # A plateau has full height to 0.72, half at 1 and none beyond 1.32 of its radius.

@@ -17,7 +17,7 @@ _AT_ONCE = 2**17  # pixels that a CPU draws at a time: what its cache holds
 _LUMA = (0.114, 0.587, 0.299)  # of B, G, R (ITU-R BT.601)
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """Of N samples: colours are mixed (N, 3, 3) and lit (N, 3, 1), middle tones bent (N, 1, 1),
     grain (N, 1, 1) is the strength of noise; blur (N, 1) lowers the level; what lies in patch
     (N, 4), left top right bottom, is painted (N, 3, 1)."""
@@ -30,13 +30,13 @@ class Look(NamedTuple):
     patch: Tensor
     paint: Tensor
 
-    def of(self, part: slice) -> "Look":
-        return Look(*(value[part] for value in self))
+    def of(self, part: slice) -> "Appearance":
+        return Appearance(*(value[part] for value in self))
 
 
-def look_of(count: int, size: Size, settings: Augment, dice: Dice) -> Look:
-    def around(middle: float, most: float, *shape: int) -> Tensor:
-        return dice.uniform(middle - most, middle + most, count, *shape)
+def appearance_of(count: int, size: Size, settings: Augment, dice: Dice) -> Appearance:
+    def around(middle: float, reach: float, *shape: int) -> Tensor:
+        return dice.uniform(middle - reach, middle + reach, count, *shape)
 
     contrast, colour = around(1, settings.contrast, 1, 1), around(1, settings.saturation, 1, 1)
     colour = colour * ~dice.chance(settings.grey, count, 1, 1)
@@ -49,7 +49,7 @@ def look_of(count: int, size: Size, settings: Augment, dice: Dice) -> Look:
     )
     output = half.new_tensor(size[::-1])
     middle = output * dice.uniform(0, 1, count, 2)
-    return Look(
+    return Appearance(
         mix * around(1, settings.tint, 1, 3),
         light.expand(count, 3, 1),
         around(0, settings.gamma, 1, 1) / 255,
@@ -61,12 +61,17 @@ def look_of(count: int, size: Size, settings: Augment, dice: Dice) -> Look:
 
 
 def drawn(
-    samples: Samples, plane: Plane, crop: Tensor, size: Size, look: Look | None, dice: Dice
+    samples: Samples,
+    plane: Plane,
+    crop: Tensor,
+    size: Size,
+    appearance: Appearance | None,
+    dice: Dice,
 ) -> Tensor:
     """images (N, 3, H, W) uint8."""
     images = torch.empty(len(crop), 3, *size, dtype=torch.uint8, device=crop.device)
-    noise = dice.normal(3, size[0] * size[1]) if look else None
-    maps, starts = _to_pixels(samples, plane, crop, look)
+    noise = dice.normal(3, size[0] * size[1]) if appearance else None
+    maps, starts = _to_pixels(samples, plane, crop, appearance)
     at_once = len(crop) if crop.is_cuda else max(_AT_ONCE // (size[0] * size[1]), 1)
     for begin in range(0, len(crop), at_once):
         part = slice(begin, begin + at_once)
@@ -77,11 +82,11 @@ def drawn(
             drawn, inside = _sampled(pixels, xy, maps[part], starts[part], place)
         else:
             drawn, inside = _warped(pixels, crop[part], maps[part], starts[part], place, size)
-        if look and noise is not None:
-            drawn = _changed(drawn, look.of(part), noise)
+        if appearance and noise is not None:
+            drawn = _changed(drawn, appearance.of(part), noise)
         drawn = torch.where(inside.flatten(1)[:, None], drawn, GREY[0])
-        if look:
-            drawn = _patched(drawn, look.of(part), size)
+        if appearance:
+            drawn = _patched(drawn, appearance.of(part), size)
         images[part] = (drawn + 0.5).view(-1, 3, *size)
     return images
 
@@ -97,13 +102,13 @@ def _picture_at(xy: tuple[Tensor, Tensor], used: Tensor, cut: Tensor) -> Tensor 
 
 
 def _to_pixels(
-    samples: Samples, plane: Plane, crop: Tensor, look: Look | None
+    samples: Samples, plane: Plane, crop: Tensor, appearance: Appearance | None
 ) -> tuple[Tensor, Tensor]:
     """From the plane to the level of each picture that has the crop's resolution: (N, T, 6) factors
     of x and y, what is added to them, width and height; and its first pixel (N, T)."""
     pictures = samples.pictures
     shrunk = plane.scale * area_of(crop).abs().sqrt()[:, None]
-    level = shrunk.log2().round().clamp(min=0).long() + (look.blur if look else 0)
+    level = shrunk.log2().round().clamp(min=0).long() + (appearance.blur if appearance else 0)
     level = level.clamp(max=pictures.sizes.shape[1] - 1)
     side = pictures.sizes[plane.pictures, level].flip(2).float()
     ratio = side / pictures.sizes[plane.pictures, 0].flip(2)
@@ -179,15 +184,15 @@ def _read(
     return read.astype(np.uint8, copy=False)
 
 
-def _changed(drawn: Tensor, look: Look, noise: Tensor) -> Tensor:
+def _changed(drawn: Tensor, appearance: Appearance, noise: Tensor) -> Tensor:
     """Other colours and grain for (N, 3, H * W) in 0..255."""
-    drawn = torch.baddbmm(look.light, look.mix, drawn).clamp_(0, 255)
-    drawn = drawn * (1 + look.bend * (255 - drawn))
-    return drawn.add_(look.grain * noise).clamp_(0, 255)
+    drawn = torch.baddbmm(appearance.light, appearance.mix, drawn).clamp_(0, 255)
+    drawn = drawn * (1 + appearance.bend * (255 - drawn))
+    return drawn.add_(appearance.grain * noise).clamp_(0, 255)
 
 
-def _patched(drawn: Tensor, look: Look, size: Size) -> Tensor:
+def _patched(drawn: Tensor, appearance: Appearance, size: Size) -> Tensor:
     x, y = grid(size, 1, drawn)
-    left, top, right, bottom = look.patch[..., None, None].unbind(1)
+    left, top, right, bottom = appearance.patch[..., None, None].unbind(1)
     patch = (x > left) & (x < right) & (y > top) & (y < bottom)
-    return torch.where(patch.flatten(1)[:, None], look.paint, drawn)
+    return torch.where(patch.flatten(1)[:, None], appearance.paint, drawn)

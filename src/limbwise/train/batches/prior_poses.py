@@ -1,4 +1,4 @@
-"""What a first stage found of the people of a training pack: told to the network of the second.
+"""What a first stage found of the people of a training pack: the prior keypoints of the second.
 
 limbwise eval labels.json images/ --detections found.json
 limbwise train labels.json images/ --network limbwise-person --found found.json
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.annotations import SURE, Labels
+from ...data.annotations import LABELLED, Labels
 from ...data.coco_file import Labelled, read_coco, read_results
 from ...errors import BadInput
 from ...evaluation.evaluate import as_pose, layout_of
@@ -34,17 +34,17 @@ def read_found(labels: Labels, annotations: Labelled, found: str | Path) -> Floa
         poses.setdefault(each.image_id, []).append(pose.as_skeleton(labels.skeleton))
     if not set(poses) & set(labels.ids):
         raise BadInput(f"{found} has no people in the pictures of {annotations.path}")
-    told = np.full_like(labels.keypoints, np.nan)
+    prior = np.full_like(labels.keypoints, np.nan)
     for n, image in enumerate(labels.ids):
         rows = labels.people(n)
         people = _people(labels, rows)
-        told[rows] = _matched(people, labels.areas[rows], poses.get(image, []), told.shape[1])
-    return told
+        prior[rows] = _matched(people, labels.areas[rows], poses.get(image, []), prior.shape[1])
+    return prior
 
 
 def _people(labels: Labels, rows: slice) -> list[Pose]:
     """Their sure keypoints."""
-    sure = labels.state[rows] == SURE
+    sure = labels.state[rows] == LABELLED
     places = np.where(sure[..., None], labels.keypoints[rows], np.nan).astype(np.float32)
     return [
         Pose(labels.skeleton, xy, known.astype(np.float32), 1.0)
@@ -54,10 +54,10 @@ def _people(labels: Labels, rows: slice) -> list[Pose]:
 
 def _matched(people: list[Pose], areas: Floats, poses: list[Pose], kinds: int) -> Floats:
     """(P, K, 2), K being `kinds`: the most alike first."""
-    told = np.full((len(people), kinds, 2), np.nan, np.float32)
+    prior = np.full((len(people), kinds, 2), np.nan, np.float32)
     alike = np.array([oks(one, poses, area) for one, area in zip(people, areas, strict=True)])
     while alike.size and alike.max() > _ALIKE:
         person, pose = np.unravel_index(alike.argmax(), alike.shape)
-        told[person] = poses[pose].xy
+        prior[person] = poses[pose].xy
         alike[person], alike[:, pose] = 0, 0
-    return told
+    return prior

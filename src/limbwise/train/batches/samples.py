@@ -16,7 +16,7 @@ Size = tuple[int, int]  # height, width
 class Samples:
     """N pictures and their labels on one device, places in pixels of the pictures as stored.
 
-    keypoints (P, K, 2), state (P, K); boxes (P, 4) left top right bottom; spread (P,) is the root
+    keypoints (P, K, 2), state (P, K); boxes (P, 4) left top right bottom; scale (P,) is the root
     of the area, for OKS; regions (R, 4); people_from and regions_from (N + 1,) as in `Labels`.
     """
 
@@ -25,7 +25,7 @@ class Samples:
     keypoints: Tensor
     state: Tensor
     boxes: Tensor
-    spread: Tensor
+    scale: Tensor
     people_from: Tensor
     regions: Tensor
     regions_from: Tensor

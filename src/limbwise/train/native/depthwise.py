@@ -140,8 +140,8 @@ def _compile(path: Path) -> None:
         command = [*shlex.split(compiler), *FLAGS, str(SOURCE), "-o", str(path)]
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        raise BadInput(f"--native needs a C++ compiler: {compiler}: {_first(said)}") from error
+        message = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise BadInput(f"--native needs a C++ compiler: {compiler}: {_first(message)}") from error
 
 
 def _key() -> str:
@@ -153,7 +153,7 @@ def _key() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _first(said: str) -> str:
+def _first(message: str) -> str:
     """The first line that says what is wrong."""
-    lines = said.splitlines() or ["it failed"]
+    lines = message.splitlines() or ["it failed"]
     return next((line for line in lines if "error" in line), lines[0])

@@ -178,12 +178,10 @@ def test_a_teacher_looks_at_the_crops_and_speaks_in_the_students_order(tmp_path)
     other_order = Skeleton(KITES.keypoints[::-1], KITES.limbs, KITES.sigmas)
     teacher = Backend(Description("limbwise", other_order), "teacher", said)
     give = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher)
-    (pictures,), targets = give(0, 4, (0, 1))
-    bright = pictures.float().mean(dim=(1, 2, 3))
+    batch = give(0, 4, (0, 1))
+    bright = batch.images.float().mean(dim=(1, 2, 3))
     for number in range(4):
-        assert torch.allclose(
-            targets.teacher_maps[:, number, 0, 0], (3 - number) * bright, rtol=1e-4
-        )
+        assert torch.allclose(batch.teacher_maps[:, number, 0, 0], (3 - number) * bright, rtol=1e-4)
     for stranger in (Description("x", KITES, stride=4), Description("x", BODY)):
         with pytest.raises(BadInput, match="teacher"):
             feed(read(labels, labels.parent), made, 64, torch.device("cpu"),
@@ -200,9 +198,9 @@ def test_batches_are_the_same_whether_begun_ahead_or_asked_for_at_random(tmp_pat
         )
         in_order = [give(number, 4, (0, 1)) for number in range(3)]
         for number in (2, 0):
-            (pictures,), targets = again(number, 4, (0, 1))
-            assert torch.equal(pictures, in_order[number][0][0])
-            assert torch.equal(targets.limbs, in_order[number][1].limbs)
+            batch = again(number, 4, (0, 1))
+            assert torch.equal(batch.images, in_order[number].images)
+            assert torch.equal(batch.limbs, in_order[number].limbs)
 
 
 def test_batches_are_made_beside_the_network_without_taking_its_threads(tmp_path) -> None:
@@ -233,9 +231,9 @@ def test_pictures_that_fit_into_no_memory_are_trained_on_too(tmp_path) -> None:
         settings=Augment(mosaic=1.0),
     )  # fmt: skip
     for number in range(3):
-        (pictures,), targets = give(number, 4, (0, 1))
-        assert pictures.shape == (4, 3, 64, 64)
-        assert targets.heatmaps.amax() > 0.5
+        batch = give(number, 4, (0, 1))
+        assert batch.images.shape == (4, 3, 64, 64)
+        assert batch.heatmaps.amax() > 0.5
     for n in range(1, 5):
         (labels.parent / f"{n}.png").write_bytes(b"not a picture")
     with pytest.raises(BadInput, match="none of 4 pictures can be read"):
@@ -246,14 +244,14 @@ def test_what_is_wanted_is_shown_beside_what_is_said(tmp_path) -> None:
     labels = kites(tmp_path / "a", 4, 0)
     made = build("limbwise", KITES, 64, width=0.25)
     sample = feed(read(labels, labels.parent), made, 64, torch.device("cpu"), settings=CALM)
-    (pictures,), targets = sample(0, 4, (0, 1))
+    batch = sample(0, 4, (0, 1))
     shown = target_and_prediction(made, sample)
     assert [picture.shape for picture in shown] == [(128, 192, 3)] * 4
     wanted = shown[0][:64, 64:128].astype(int).sum(axis=2)
-    row, column = divmod(int(targets.heatmaps[0].amax(dim=0).argmax()), 8)
+    row, column = divmod(int(batch.heatmaps[0].amax(dim=0).argmax()), 8)
     cell = wanted[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
     dimmed = (
-        pictures[0].permute(1, 2, 0).numpy()[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+        batch.images[0].permute(1, 2, 0).numpy()[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
     )
     assert cell.mean() > 0.4 * dimmed.sum(axis=2).mean() + 100  # bright where a keypoint is
 

@@ -9,15 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbwise.data.annotations import ABSENT, SURE, UNSURE, Labels, Piece
+from limbwise.data.annotations import LABELLED, UNCERTAIN, UNLABELLED, Labels, Piece
 from limbwise.geometry import letterbox
 from limbwise.skeleton import Skeleton
-from limbwise.train.batches import batch as augment
 from limbwise.train.batches import pictures as decoding
 from limbwise.train.batches import pixels as paint
-from limbwise.train.batches.augmentation import Augment
-from limbwise.train.batches.batch import Batch
-from limbwise.train.batches.crop import grid, moved
+from limbwise.train.batches.augmentation import Augment, Dice
+from limbwise.train.batches.batch import Batch, TargetOptions, augmented, labelled
+from limbwise.train.batches.crop import grid, moved, people_on, plane_of
 from limbwise.train.batches.pictures import Pictures
 from limbwise.train.batches.samples import Samples
 from limbwise.train.batches.samples import samples as samples_of
@@ -93,7 +92,18 @@ def made(
 ) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     indices = torch.arange(len(samples))
-    return augment.augmented(samples, indices, size, generator, Augment(**options))
+    return augmented(samples, indices, size, generator, Augment(**options))
+
+
+def letterboxed(samples: Samples, indices: torch.Tensor, size: tuple[int, int]) -> Batch:
+    """The pictures unchanged, as large as fits into `size`, padded right and below."""
+    dice = Dice(torch.Generator(), torch.device("cpu"))
+    plane = plane_of(samples, indices, 0, dice)
+    fit = (plane.size / torch.tensor(size[::-1])).amax(dim=1)
+    linear = torch.diag_embed(fit[:, None].expand(-1, 2))
+    crop = torch.cat([linear, (fit / 2 - 0.5)[:, None, None].expand(-1, 2, 1)], dim=2)
+    images = paint.drawn(samples, plane, crop, size, None, dice)
+    return labelled(samples, plane, people_on(samples, plane), crop, images, TargetOptions(SIGN))
 
 
 def blobs(shape: tuple[int, int], places: list[tuple[float, float]], sigma: float) -> np.ndarray:
@@ -127,7 +137,9 @@ def test_a_keypoint_goes_where_the_bright_pixels_go(people, seed, mosaic) -> Non
     pictures = []
     for k in range(3):
         for one in people:
-            keypoints = [(*xy, SURE if k == number else ABSENT) for number, xy in enumerate(one)]
+            keypoints = [
+                (*xy, LABELLED if k == number else UNLABELLED) for number, xy in enumerate(one)
+            ]
             pictures.append((blobs((120, 160), [one[k]], 4), [keypoints], []))
     batch = made(world(*pictures), seed, person=(0.3, 1.2), mosaic=mosaic, **ONLY_PLACE)
     for n, image in enumerate(batch.images):
@@ -152,7 +164,7 @@ def ends(flip: float) -> Batch:
     """The left end is blue, the right end red."""
     image = np.zeros((100, 100, 3), np.uint8)
     image[45:56, 65:76, 0] = image[45:56, 25:36, 2] = 255
-    person = [(70, 50, SURE), (30, 50, SURE), (50, 50, SURE)]
+    person = [(70, 50, LABELLED), (30, 50, LABELLED), (50, 50, LABELLED)]
     return made(world((image, [person], [])), **STILL | {"flip": flip}, person=(0.5, 0.5))
 
 
@@ -177,13 +189,13 @@ def test_a_region_goes_where_its_pixels_go(seed, mosaic) -> None:
     for n in range(4):
         light = blueness(batch.images[n]) > 125
         rows, columns = np.nonzero(light)
-        for row, column in np.ndindex(*batch.weights.shape[1:]):
+        for row, column in np.ndindex(*batch.heatmaps.shape[2:]):
             y, x = row * 8 + 3.5, column * 8 + 3.5
             away = np.hypot(rows - y, columns - x).min(initial=np.inf)
             if away < 1:
-                assert batch.weights[n, row, column] == 0
+                assert batch.heatmap_weight[n, 0, row, column] == 0
             if away > 7 * 1.7 and 20 < x < 140 and 20 < y < 108:  # the spill, stretched
-                assert batch.weights[n, row, column] == 1
+                assert batch.heatmap_weight[n, 0, row, column] == 1
 
 
 def flat(people: People, regions: list[Box] | None = None) -> tuple[np.ndarray, People, list[Box]]:
@@ -191,15 +203,14 @@ def flat(people: People, regions: list[Box] | None = None) -> tuple[np.ndarray, 
 
 
 def test_what_is_unsure_is_masked_where_it_is_and_only_there() -> None:
-    person = [(40, 60, UNSURE), (120, 60, SURE), (80, 60, SURE)]
-    batch = augment.letterboxed(world(flat([person])), torch.tensor([0]), (128, 160))
+    person = [(40, 60, UNCERTAIN), (120, 60, LABELLED), (80, 60, LABELLED)]
+    batch = letterboxed(world(flat([person])), torch.tensor([0]), (128, 160))
     assert batch.visible[0, 0].tolist() == [False, True, True]
-    heat, limbs = batch.keypoint_weights[0], batch.limb_weights[0]
+    heat, limbs = batch.heatmap_weight[0], batch.limb_weight[0]
     assert heat[0, 7, 4] == limbs[0, 7, 4] == limbs[0, 7, 7] == 0  # the left end; its limb
     assert heat[0, 7, 15] == limbs[0, 7, 15] == limbs[0, 0, 4] == heat[0, 15, 4] == 1
     assert (heat[1:] == 1).all()
     assert (limbs[1] == 1).all()
-    assert (batch.weights == 1).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -222,11 +233,11 @@ def test_bands_round_limbs_are_gaussians_of_the_distance(xy, one, other) -> None
 
 
 def test_a_large_person_is_masked_more_widely_than_a_small_one() -> None:
-    small = [(78, 64, UNSURE), (82, 64, SURE), (80, 60, SURE)]
-    large = [(80, 64, UNSURE), (159, 0, SURE), (0, 127, SURE)]
+    small = [(78, 64, UNCERTAIN), (82, 64, LABELLED), (80, 60, LABELLED)]
+    large = [(80, 64, UNCERTAIN), (159, 0, LABELLED), (0, 127, LABELLED)]
     samples = world(flat([small]), flat([large]))
     masked, enlarged = (
-        (1 - augment.letterboxed(samples, torch.tensor([0, 1]), size).keypoint_weights[:, 0])
+        (1 - letterboxed(samples, torch.tensor([0, 1]), size).heatmap_weight[:, 0])
         for size in ((128, 160), (256, 320))
     )
     assert masked[1].sum() > 2 * masked[0].sum() > 0
@@ -234,34 +245,31 @@ def test_a_large_person_is_masked_more_widely_than_a_small_one() -> None:
 
 
 def test_what_is_labelled_counts_though_a_region_lies_over_it() -> None:
-    person = [(40, 60, SURE), (120, 60, SURE), (80, 60, ABSENT)]
-    batch = augment.letterboxed(
-        world(flat([person], [(0, 0, 159, 127)])), torch.tensor([0]), (128, 160)
-    )
-    assert (batch.weights == 0).all()
-    heat = batch.keypoint_weights[0]
+    person = [(40, 60, LABELLED), (120, 60, LABELLED), (80, 60, UNLABELLED)]
+    batch = letterboxed(world(flat([person], [(0, 0, 159, 127)])), torch.tensor([0]), (128, 160))
+    heat = batch.heatmap_weight[0]
     assert heat[0, 7, 4] == heat[0, 7, 5] == heat[1, 7, 14] == 1
     assert heat[0, 7, 14] == heat[0, 0, 0] == 0
     assert (heat[2] == 0).all()
-    assert (batch.limb_weights == 0).all()
+    assert (batch.limb_weight == 0).all()
 
 
 def test_nobody_is_punished_for_people_of_other_pictures() -> None:
-    one = [(40, 60, SURE), (120, 60, SURE), (80, 60, SURE)]
-    another = [(40, 90, UNSURE), (120, 90, UNSURE), (80, 90, UNSURE)]
+    one = [(40, 60, LABELLED), (120, 60, LABELLED), (80, 60, LABELLED)]
+    another = [(40, 90, UNCERTAIN), (120, 90, UNCERTAIN), (80, 90, UNCERTAIN)]
     samples = world(flat([one]), flat([one, another, another]), flat([]))
-    batch = augment.letterboxed(samples, torch.tensor([0, 1, 2]), (128, 160))
+    batch = letterboxed(samples, torch.tensor([0, 1, 2]), (128, 160))
     assert batch.visible.any(dim=2).tolist() == [[True, False, False]] * 2 + [[False] * 3]
-    for weights in (batch.keypoint_weights, batch.limb_weights):
+    for weights in (batch.heatmap_weight, batch.limb_weight):
         assert (weights[[0, 2]] == 1).all()
         assert (weights[1] == 0).any()
 
 
 def test_padding_is_grey_and_counts() -> None:
-    batch = augment.letterboxed(world(flat([])), torch.tensor([0]), (160, 160))
+    batch = letterboxed(world(flat([])), torch.tensor([0]), (160, 160))
     assert (batch.images[0, :, 128:] == 128).all()
     assert (batch.images[0, :, :128] == 0).all()
-    assert (batch.weights == 1).all()
+    assert (batch.heatmap_weight == 1).all()
     batch = made(world(flat([])), turn=45, noise=1, brightness=0.5)
     edges = batch.images[0].flatten(1).T
     assert int((edges == 128).all(dim=1).sum()) > 1000
@@ -277,8 +285,12 @@ def test_a_letterboxed_picture_is_what_the_network_will_see(rows, columns, seed)
     image = decoding.cv2.resize(small, (columns, rows), interpolation=decoding.cv2.INTER_CUBIC)
     if columns > 4 * rows:
         return
-    person = [(columns / 3, rows / 2, SURE), (0, 0, SURE), (columns - 1, rows - 1, SURE)]
-    batch = augment.letterboxed(world((image, [person], [])), torch.tensor([0]), size)
+    person = [
+        (columns / 3, rows / 2, LABELLED),
+        (0, 0, LABELLED),
+        (columns - 1, rows - 1, LABELLED),
+    ]
+    batch = letterboxed(world((image, [person], [])), torch.tensor([0]), size)
     expected, view = letterbox(image, size[0])
     xy = np.array([keypoint[:2] for keypoint in person])
     assert np.abs(batch.keypoints[0, 0].numpy() - view.forward(xy)).max() < 1
@@ -291,14 +303,14 @@ def test_pictures_made_small_are_averaged() -> None:
     """Of 4 x 4 pixels of noise a quarter is left, not the half that every second pixel has."""
     noise = np.random.default_rng(0).choice([0, 255], (512, 512)).astype(np.uint8)
     samples = world((np.repeat(noise[..., None], 3, axis=2), [], []))
-    batch = augment.letterboxed(samples, torch.tensor([0]), (128, 128))
+    batch = letterboxed(samples, torch.tensor([0]), (128, 128))
     assert 25 < batch.images.float().std() < 40
     assert batch.images.float().mean() == pytest.approx(noise.mean(), abs=0.2)
 
 
 def test_pictures_made_large_are_smooth_and_no_darker() -> None:
     ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None] * 5, (40, 40, 3))
-    batch = augment.letterboxed(world((ramp, [], [])), torch.tensor([0]), (160, 160))
+    batch = letterboxed(world((ramp, [], [])), torch.tensor([0]), (160, 160))
     expected = ((np.arange(160) + 0.5) / 4 - 0.5).clip(0, 39) * 5
     wrong = batch.images[0].numpy() - expected
     assert np.abs(wrong).max() < 0.6
@@ -335,7 +347,9 @@ def crowd() -> Samples:
         people = []
         for _ in range(rng.integers(1, 4)):
             x, y, height = rng.uniform(100, 300), rng.uniform(100, 300), rng.uniform(60, 160)
-            people.append([(x, y, SURE), (x + 5, y + height, SURE), (x - 5, y + height, SURE)])
+            people.append(
+                [(x, y, LABELLED), (x + 5, y + height, LABELLED), (x - 5, y + height, LABELLED)]
+            )
         pictures.append((np.zeros((400, 400, 3), np.uint8), people, []))
     return world(*pictures)
 
@@ -364,8 +378,8 @@ def test_the_same_generator_makes_the_same_batch(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(paint, "_AT_ONCE", 10**9)
     at_once = made(samples, 1)
     for name in Batch.__dataclass_fields__:
-        one, *others = (getattr(batch, name).nan_to_num() for batch in (first, again, at_once))
-        assert all(one.equal(another) for another in others)
+        one, *others = (getattr(batch, name) for batch in (first, again, at_once))
+        assert all(one is another or one.equal(another) for another in others)
     assert not first.images.equal(other.images)
 
 
@@ -389,36 +403,37 @@ def test_opencv_reads_pictures_as_a_gpu_does(mosaic, monkeypatch) -> None:
 def test_a_batch_has_the_shapes_it_promises(mosaic: float) -> None:
     samples = crowd()
     generator = torch.Generator().manual_seed(0)
-    batch = augment.augmented(
+    batch = augmented(
         samples,
         torch.tensor([3, 1, 4, 1, 5]),
         (96, 160),
         generator,
         Augment(mosaic=mosaic),
-        stride=4,
+        TargetOptions(SIGN, stride=4),
     )
     assert batch.images.shape == (5, 3, 96, 160)
     assert batch.images.dtype == torch.uint8
-    assert batch.weights.shape == (5, 24, 40)
-    assert batch.keypoint_weights.shape == (5, 3, 24, 40)
-    assert batch.limb_weights.shape == (5, 2, 24, 40)
+    assert batch.heatmaps.shape == (5, 3, 24, 40)
+    assert batch.limbs.shape == (5, 2, 2, 24, 40)
+    assert batch.heatmap_weight.shape == (5, 3, 24, 40)
+    assert batch.limb_weight.shape == (5, 2, 24, 40)
     assert batch.visible.shape == batch.keypoints.shape[:3]
     assert torch.isfinite(batch.keypoints).all()
-    for weights in (batch.weights, batch.keypoint_weights, batch.limb_weights):
+    for weights in (batch.heatmap_weight, batch.limb_weight):
         assert 0 <= weights.min() <= weights.max() <= 1
 
 
 def test_pictures_without_people_make_batches_too() -> None:
     batch = made(world(flat([]), flat([])), mosaic=1)
     assert batch.keypoints.shape == (2, 0, 3, 2)
-    assert (batch.keypoint_weights == 1).all()
+    assert (batch.heatmap_weight == 1).all()
 
 
 @pytest.mark.parametrize("change", sorted(ONLY_PLACE))
 def test_each_change_of_look_changes_the_look_and_nothing_else(change: str) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(60, 190, (128, 160, 3), np.uint8)
-    person = [(40, 60, SURE), (120, 60, SURE), (80, 60, SURE)]
+    person = [(40, 60, LABELLED), (120, 60, LABELLED), (80, 60, LABELLED)]
     samples = world(*[(image, [person], [])] * 8)
     plain = made(samples, **STILL)
     changed = made(
@@ -434,7 +449,7 @@ def test_each_change_of_look_changes_the_look_and_nothing_else(change: str) -> N
 
 def test_turned_off_everything_is_as_it_was() -> None:
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    person = [(0, 0, SURE), (127, 127, SURE), (64, 64, SURE)]
+    person = [(0, 0, LABELLED), (127, 127, LABELLED), (64, 64, LABELLED)]
     still = STILL | {"person": (127 / 128, 127 / 128), "on_person": 1.0}
     batch = made(world((image, [person], [])), size=(128, 128), **still)
     assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), image)
@@ -442,7 +457,7 @@ def test_turned_off_everything_is_as_it_was() -> None:
 
 
 def test_square_pictures_can_be_widened() -> None:
-    person = [(60, 60, SURE), (140, 140, SURE), (100, 100, SURE)]
+    person = [(60, 60, LABELLED), (140, 140, LABELLED), (100, 100, LABELLED)]
     still = STILL | {"squares": 1.5, "on_person": 1.0}
     for image, least in (
         (np.zeros((200, 200, 3), np.uint8), 1.1),
@@ -470,7 +485,7 @@ def test_what_could_not_be_read_is_left_out() -> None:
         (Piece(Path("none"), "none"),) * 3,
         np.full((3, 2), 400),
         np.arange(3, dtype=np.float32).repeat(6).reshape(3, 3, 2),
-        np.full((3, 3), SURE, np.int8),
+        np.full((3, 3), LABELLED, np.int8),
         np.zeros((3, 4), np.float32),
         np.ones(3, np.float32),
         np.arange(4),
@@ -485,7 +500,7 @@ def test_what_could_not_be_read_is_left_out() -> None:
 def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
     """A blob at a third of the size: half a pixel forgotten would be seen."""
     image = blobs((360, 480), [(200, 150)], 9)
-    person = [(200, 150, SURE), (210, 150, SURE), (200, 160, SURE)]
+    person = [(200, 150, LABELLED), (210, 150, LABELLED), (200, 160, LABELLED)]
     samples = world((image, [person], [(100, 100, 200, 200)]))
     labels = Labels(
         SIGN,
@@ -495,7 +510,7 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
         samples.keypoints.numpy(),
         samples.state.numpy(),
         samples.boxes.numpy(),
-        samples.spread.numpy() ** 2,
+        samples.scale.numpy() ** 2,
         np.array([0, 1]),
         samples.regions.numpy(),
         np.array([0, 1]),
@@ -506,7 +521,7 @@ def test_labels_follow_a_picture_that_is_stored_smaller() -> None:
     rows, columns = np.indices(light.shape)
     middle = [(light * at).sum() / light.sum() for at in (columns, rows)]
     assert small.keypoints[0, 0].tolist() == pytest.approx(middle, abs=0.1)
-    assert small.spread == pytest.approx(samples.spread / 3)
+    assert small.scale == pytest.approx(samples.scale / 3)
     assert small.regions[0].tolist() == pytest.approx([33, 33, 200 / 3 - 1 / 3, 200 / 3 - 1 / 3])
 
 
