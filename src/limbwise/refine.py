@@ -72,7 +72,7 @@ def refine(
         return []
     if not runtime.description.prior:
         boxes = np.array([box_of(pose) for pose in poses], np.float32)
-        given = {} if min_confidence is None else {"min_confidence": min_confidence}
+        given: dict[str, Any] = {} if min_confidence is None else {"min_confidence": min_confidence}
         seen = poses_in_boxes(image, boxes, runtime, **given)
         return distinct([*seen, *others], nms_oks)
     pictures, prior, views = crops(image, poses, runtime.description.crop)

@@ -6,7 +6,9 @@ A network of the second stage learns its ranges from the people whom a first sta
 
 The first and last layers stay in float, and what is computed of the last: there the precision of
 the picture, the maps and the boxes is at stake. So do products, such as x * sigmoid(x), whose
-factors would be rounded too.
+factors would be rounded too. A network names parts of its own that stay in float (`float_parts`);
+one that does has branches of unlike ranges, whose sums and concatenations stay in float as well,
+and ranges need not lie round 0 (docs/log.md has the figures).
 """
 
 import logging
@@ -85,7 +87,8 @@ def quantise(
         raise BadInput("NNCF is missing: pip install 'limbwise[int8]'")
     files = _pictures(Path(calibration))[:limit]
     labels = None if annotations is None else read_coco(annotations, category)
-    description = load(checkpoint).description
+    made = load(checkpoint)
+    description, float_parts = made.description, made.traits.float_parts
     plain = to_onnx(checkpoint, None if description.crop else height)
     if not description.crop:
         first = None
@@ -102,7 +105,7 @@ def quantise(
             inputs = list(_given(files, before, first, height))
             if not inputs:
                 raise BadInput(f"nobody is found in the pictures of {calibration}")
-            _write(plain, inputs, path)
+            _write(plain, inputs, path, float_parts)
             outcome = _measured((before, _runtime(path)), files, labels, first, height)
             if labels and not outcome.before > 0:
                 raise BadInput(
@@ -152,7 +155,7 @@ def _boxes(image: Image, first: Backend, height: int | None) -> Floats:
     return np.array([box_of(pose) for pose in poses], np.float32).reshape(-1, 5)
 
 
-def _write(plain: bytes, inputs: list[Given], path: Path) -> None:
+def _write(plain: bytes, inputs: list[Given], path: Path, float_parts: Sequence[str] = ()) -> None:
     """Quantises with NNCF's statistics over the inputs; ONNX stays ONNX."""
     import nncf
     import onnx
@@ -166,8 +169,12 @@ def _write(plain: bytes, inputs: list[Given], path: Path) -> None:
     folding.run_passes(model)
     onnx_too = path.suffix == ".onnx"
     names = [name.removesuffix("/WithoutBiases") if onnx_too else name for name in _ends(model)]
-    kept = nncf.IgnoredScope(names=names, types=["Mul" if onnx_too else "Multiply"], validate=False)
+    types = ["Mul" if onnx_too else "Multiply", *(["Add", "Concat"] if float_parts else [])]
+    patterns = [rf".*/network/{part}[./].*" for part in float_parts]
+    kept = nncf.IgnoredScope(names=names, types=types, patterns=patterns, validate=False)
     how: dict[str, Any] = {"subset_size": len(inputs), "ignored_scope": kept}
+    if float_parts:
+        how["preset"] = nncf.QuantizationPreset.MIXED
     if onnx_too:
         source = onnx.load_from_string(plain)
         sources = [each.name for each in source.graph.input]

@@ -48,6 +48,7 @@ class PoseNetwork(Protocol):
         people: the only skeleton of people that it can have; None if any.
         boxes: the strides at which it finds people as boxes, if it does.
         fit: as in `Description`.
+        float_parts: the submodules that stay in float when the others are rounded to int8.
     """
 
     stride: int
@@ -65,6 +66,7 @@ class PoseNetwork(Protocol):
     crops: bool
     boxes: tuple[int, ...]
     fit: str
+    float_parts: tuple[str, ...]
 
 
 NETWORKS: dict[str, type[nn.Module]] = {

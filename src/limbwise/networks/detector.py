@@ -236,6 +236,7 @@ class DetectorNetwork(nn.Module):
     sigma = 7.0
     boxes = STRIDES
     fit = "side"
+    float_parts = ()
 
     def __init__(
         self, width: float = 0.25, depth: float = 1 / 3, channels: int = 64, norm: bool = True,

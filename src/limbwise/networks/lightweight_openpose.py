@@ -127,6 +127,7 @@ class LightweightOpenPose(nn.Module):
     crops = False
     boxes: tuple[int, ...] = ()
     fit = "height"
+    float_parts = ()
 
     def __init__(
         self, refinement_stages: int = 1, channels: int = 128, keypoints: int = 18, limbs: int = 19

@@ -134,6 +134,7 @@ class LimbwiseNetwork(nn.Module):
     crops = False
     boxes: tuple[int, ...] = ()
     fit = "height"
+    float_parts = ()
 
     def __init__(
         self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0,

@@ -142,6 +142,7 @@ class LiteHRNet(nn.Module):
     people = None
     boxes = ()
     fit = "height"
+    float_parts = ("stem_short", "stem_long", "branches", "head")  # int8 of these costs most AP
     prior = False  # it is told nothing of what the first stage found
 
     def __init__(

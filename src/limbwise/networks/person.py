@@ -40,6 +40,7 @@ class PersonNetwork(nn.Module):
     crops = True
     boxes: tuple[int, ...] = ()
     fit = "height"
+    float_parts = ()
 
     def __init__(
         self, keypoints: int, channels: int = 96, blocks: int = 3, width: float = 1.0
