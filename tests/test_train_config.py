@@ -22,7 +22,8 @@ from limbwise.skeleton import BODY
 from limbwise.train.batch_memory import bytes_per_pixel, check_batch
 from limbwise.train.board import board
 from limbwise.train.config import FINISHED_RATE, FINISHED_RATES, NEW_RATE, Augment, TrainConfig
-from limbwise.train.run import TRAINED, Data, begin, prepare, train
+from limbwise.train.run import Data, prepare, train
+from limbwise.train.start import TRAINED, begin
 from test_train_run import KITES, kites
 
 SMALL = {"width": 0.25, "channels": 16, "blocks": 1}

@@ -25,7 +25,8 @@ from limbwise.skeleton import BODY, Skeleton
 from limbwise.train.batches.loader import feed
 from limbwise.train.board import target_and_prediction
 from limbwise.train.config import Augment, TrainConfig
-from limbwise.train.run import TRAINED, Data, begin, train
+from limbwise.train.run import Data, train
+from limbwise.train.start import TRAINED, begin
 
 NATIVE = shutil.which("c++") is not None
 KITE = ["tail", "left_tip", "right_tip", "head"]

@@ -56,10 +56,16 @@ def draw(
     boxes: bool = False,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Image:
-    """A copy of the BGR image (H, W, 3) with the people on it; the image itself is left alone.
+    """A copy of an image with the people on it; the image itself is left alone.
 
-    `ids` labels those whom a tracker has named, `boxes` frames everybody, keypoints less sure than
-    `min_confidence` are left out. Larger people are nearer as a rule: they are drawn last.
+    Larger people are nearer as a rule: they are drawn last.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        poses: in its pixels.
+        ids: label those whom a tracker has named.
+        boxes: frame everybody.
+        min_confidence: of keypoints that are drawn.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(

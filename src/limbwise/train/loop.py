@@ -75,8 +75,13 @@ class Run:
     ) -> None:
         """Goes on from the current step to the last; saves, measures and reports on the way.
 
-        `show` gets the averaged network whenever it is saved. Whoever interrupts finds the last
-        whole step saved.
+        Whoever interrupts finds the last whole step saved.
+
+        Args:
+            sample: gives the batches.
+            validate: measures a network; "AP" decides which is the best.
+            report: gets every step, with figures where they are due.
+            show: gets the averaged network whenever it is saved.
         """
         try:
             # Processes that learn together stop together: else some would wait for the others.
