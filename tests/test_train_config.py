@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from limbwise.cli.app import exit_code
+from limbwise.cli.app import OLD_NAMES, exit_code
 from limbwise.cli.train import train as command
 from limbwise.errors import BadInput
 from limbwise.networks.checkpoint import build, load, save
@@ -96,6 +96,14 @@ def test_limits_of_training_are_told_at_once(args: str, told: str, tmp_path, cap
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert told in line
     assert not list(out.glob("*"))
+
+
+def test_an_option_is_known_by_its_old_name_too(capsys) -> None:
+    for name in OLD_NAMES:
+        assert exit_code(["train", f"--{name}", "1000", "a.json", "b"]) == 2
+        assert "--backbone-lr" in capsys.readouterr().err
+    assert exit_code(["train", "--help"]) == 0
+    assert not any(name in capsys.readouterr().out for name in OLD_NAMES)
 
 
 @pytest.mark.parametrize(
