@@ -157,6 +157,8 @@ class Run:
             checkpoints.save(self.averaged(), self.out / BEST)
 
     def _forward(self) -> nn.Module:
+        # In this order: train() wakes the batch norm that `freeze` then puts to rest; `fold` copies
+        # plain convolutions, so `accelerate` comes after it; DDP and compile wrap what is made.
         network: Any = self.network.train()
         config = self.config
         if config.freeze:

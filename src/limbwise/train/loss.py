@@ -61,6 +61,7 @@ def map_loss(
     teacher_maps, count = batch.teacher_maps, batch.teacher_maps.shape[1]
     weight = 1 + emphasis * teacher_maps.clamp(0, 1)
     from_teacher = [_mean(maps[:, :count], teacher_maps, weight) for maps in outputs[::2]]
+    # 5 a + b becomes 5 (a + t) / 2 + b of heatmaps a, limbs b and the teacher's t: half a leaves.
     labelled = torch.stack([a for a, _ in each]).mean()
     total = total + keypoints / 2 * (torch.stack(from_teacher).mean() - labelled)
     return {**figures, "total": total, "teacher_maps": from_teacher[-1]}

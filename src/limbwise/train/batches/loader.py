@@ -168,7 +168,7 @@ def _mine(step: int, count: int, share: tuple[int, int]) -> range:
 
 
 def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Generator:
-    generator = torch.Generator(device)
+    generator = torch.Generator(device)  # 97: beyond so many processes some would draw alike
     generator.manual_seed((seed * 1_000_003 + step) * 97 + rank)
     return generator
 
