@@ -1,4 +1,4 @@
-"""The whole way of a picture: fit, run, decode, back to the picture's own pixels, look again."""
+"""The whole way of a picture: letterbox, infer, decode, back to its own pixels, refine."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence

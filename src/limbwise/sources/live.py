@@ -1,17 +1,12 @@
 """Cameras and streams: pictures that come when they come."""
 
-from collections.abc import Generator
-from contextlib import closing
 from time import monotonic, sleep
 
 import cv2
 import numpy as np
 
 from ..errors import BadInput
-from ..geometry import Image
 from .video import Report, Shots, film_shots
-
-Images = Generator[Image, None, None]
 
 PAUSE = 0.5  # seconds before a broken stream is opened again, the first time
 
@@ -41,10 +36,6 @@ def persistent_shots(url: str, name: str, report: Report, patience: float) -> Sh
 
 def camera_shots(number: int, report: Report) -> Shots:
     """The pictures of a camera, with the times that the clock on the wall shows."""
-    return _timed(_camera(number, report))
-
-
-def _camera(number: int, report: Report) -> Images:
     set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.x
     level = set_level(0)  # OpenCV's own complaints would stand beside ours
     camera = cv2.VideoCapture(number)
@@ -52,17 +43,11 @@ def _camera(number: int, report: Report) -> Images:
     try:
         if not camera.isOpened():
             raise BadInput(f"camera {number} cannot be opened: is it there, and free to be used?")
+        began = None
         while (shot := camera.read())[0]:
-            yield shot[1].astype(np.uint8, copy=False)
+            now = monotonic()
+            began = now if began is None else began
+            yield shot[1].astype(np.uint8, copy=False), now - began
         report(BadInput(f"camera {number} gives no more pictures: is it still plugged in?"))
     finally:
         camera.release()
-
-
-def _timed(images: Images) -> Shots:
-    with closing(images):
-        start = None
-        for image in images:
-            now = monotonic()
-            start = now if start is None else start
-            yield image, now - start
