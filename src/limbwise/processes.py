@@ -1,4 +1,4 @@
-"""Pictures by several processes at once: each reads and estimates, one hands out and writes, in order.
+"""Pictures by several processes: each reads and estimates, one hands out and writes, in order.
 
     files -> [process: read, estimator of one thread] -> in the order of the files -> frames, poses
 
