@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from ancestor import people as ancestor_people
+from original import people as original_people
 
 from limbwise.backends.base import Backend
 from limbwise.bench import Timing, interleaved, machine, stages
@@ -103,7 +103,7 @@ def pipelines(
     seed = load(checkpoint, runtime="torch", threads=threads, height=size[0])
 
     def as_the_demo() -> object:
-        return ancestor_people(seed.infer(frame)[0], 4)
+        return original_people(seed.infer(frame)[0], 4)
 
     ways = {
         "original, OpenVINO f32": load(omz.with_suffix(".onnx"), precision="f32", threads=threads),
@@ -158,8 +158,8 @@ def decoders(runtime: Backend, images: list[np.ndarray]) -> None:
         fields = runtime(letterbox(image, 368)[0][None])[0]
         counts.append(len(decode(fields, BODY)))
         jobs = {
-            "original, full size (val.py)": partial(ancestor_people, fields, 8, image.shape[1::-1]),
-            "original, maps x4 (demo.py)": partial(ancestor_people, fields, 4),
+            "original, full size (val.py)": partial(original_people, fields, 8, image.shape[1::-1]),
+            "original, maps x4 (demo.py)": partial(original_people, fields, 4),
             "limbwise": partial(decode, fields, BODY),
         }
         for name, timing in interleaved(jobs, 3).items():

@@ -59,7 +59,7 @@ def drawing(batch: Batch, rounds: int) -> None:
     count, cells = len(batch.images), tuple(batch.heatmaps.shape[2:])
     people = int(batch.visible.any(dim=2).sum())
     jobs = {
-        "original": lambda: _ancestors(batch, cells),
+        "original": lambda: _originals(batch, cells),
         "limbwise": lambda: (
             targets.heatmaps(batch.keypoints, batch.visible, cells, STRIDE, SIGMA),
             targets.part_affinity_fields(batch.keypoints, batch.visible, cells, BODY, STRIDE),
@@ -85,7 +85,7 @@ def batches(pool: Samples, count: int, rounds: int) -> None:
     )
 
 
-def _ancestors(batch: Batch, cells: tuple[int, ...]) -> list[tuple[Maps, Maps]]:
+def _originals(batch: Batch, cells: tuple[int, ...]) -> list[tuple[Maps, Maps]]:
     return [
         (_heatmaps(xy, shown, cells), _limb_fields(xy, shown, cells))
         for xy, shown in zip(batch.keypoints.numpy(), batch.visible.numpy(), strict=True)

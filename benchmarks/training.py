@@ -20,7 +20,7 @@ from limbwise.networks.checkpoint import build
 from limbwise.train.freeze import fold, freeze
 from limbwise.train.native.depthwise import accelerate
 from limbwise.train.optimizers import computes_bf16
-from limbwise.train.run import TRAINED
+from limbwise.train.start import TRAINED
 
 
 def main() -> None:

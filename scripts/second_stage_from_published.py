@@ -23,7 +23,7 @@ from limbwise.networks import checkpoint as checkpoints
 from limbwise.networks.checkpoint import Checkpoint, build
 from limbwise.networks.lite_hrnet import LiteHRNet, Module, UnitPair
 from limbwise.skeleton import COCO
-from limbwise.train.run import TRAINED
+from limbwise.train.start import TRAINED
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from limbwise.outputs.draw import Image, draw
 from limbwise.pose import Pose
 from limbwise.skeleton import BODY, BODY_25, COCO, Skeleton
-from limbwise.train.run import TRAINED
+from limbwise.train.start import TRAINED
 
 FISH = Skeleton(
     ("snout", "left_fin", "right_fin", "tail"),

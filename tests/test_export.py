@@ -12,7 +12,7 @@ from limbwise.estimator import load
 from limbwise.export.onnx import export
 from limbwise.networks.checkpoint import build, save
 from limbwise.networks.lightweight_openpose import LightweightOpenPose
-from limbwise.train.run import TRAINED
+from limbwise.train.start import TRAINED
 
 
 @pytest.mark.parametrize("ending", ["onnx", "xml"])

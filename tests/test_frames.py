@@ -21,7 +21,7 @@ import pytest
 from av.stream import Disposition
 
 from limbwise.errors import BadInput
-from limbwise.sources import frames as video
+from limbwise.sources import live
 from limbwise.sources.frames import Frame, count, frames, is_live, read_picture
 
 VTEST = Path(__file__).parents[2] / "shared/data/vtest.avi"
@@ -626,7 +626,7 @@ def test_a_stream_that_drops_is_opened_again_and_its_clock_runs_on(
 ) -> None:
     path = film(tmp_path / "a.ts", steady(60))
     (tmp_path / "stream").write_bytes(path.read_bytes())
-    monkeypatch.setattr(video, "PAUSE", 0.05)
+    monkeypatch.setattr(live, "PAUSE", 0.05)
     bad: list[str] = []
     given = []
     url = f"http://{site}/broken/stream"

@@ -33,7 +33,7 @@ from limbwise.networks.picture_model import to_onnx
 from limbwise.refine import box_crops, crops
 from limbwise.skeleton import COCO
 from limbwise.sources.image import read_picture
-from limbwise.train.run import TRAINED, begin
+from limbwise.train.start import TRAINED, begin
 from test_detector import small
 
 pytest.importorskip("nncf")

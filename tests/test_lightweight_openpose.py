@@ -10,7 +10,7 @@ from limbwise.networks.lightweight_openpose import LightweightOpenPose, load_lig
 
 
 @needs_reference
-def test_the_outputs_are_the_ancestors() -> None:
+def test_the_outputs_are_the_originals() -> None:
     golden = np.load(REFERENCE / "golden.npz")
     network = load_lightweight_openpose(REFERENCE / "lightweight-openpose.pth")
     image = torch.from_numpy(golden["image"]).permute(2, 0, 1)[None].float()

@@ -124,7 +124,7 @@ def test_what_is_frozen_says_the_same_when_folded(name, stages, dtype) -> None:
     assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())
 
 
-def test_the_ancestors_trunk_cannot_be_frozen(tmp_path) -> None:
+def test_the_backbone_of_the_original_cannot_be_frozen(tmp_path) -> None:
     made = build("lightweight-openpose", STICK)
     with pytest.raises(BadInput, match="freeze"):
         Run(made, TrainConfig(steps=1, freeze=1), tmp_path, torch.device("cpu"))

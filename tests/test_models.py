@@ -14,7 +14,7 @@ from limbwise.models.catalogue import CATALOGUE, MODELS
 from limbwise.pose import Pose, oks
 from limbwise.skeleton import BODY
 from limbwise.sources.image import read_picture
-from limbwise.train.run import TRAINED, begin
+from limbwise.train.start import TRAINED, begin
 
 NAMES = list(CATALOGUE)
 HEIGHTS = {"one-stage": 160}  # the sample's people fill it

@@ -29,7 +29,7 @@ def test_every_weight_that_learns_has_one_optimizer(tmp_path: Path, name: str) -
 
 def test_muon_takes_nine_tenths_of_the_whole_network() -> None:
     from limbwise.networks.checkpoint import build
-    from limbwise.train.run import TRAINED
+    from limbwise.train.start import TRAINED
 
     network = build("limbwise", TRAINED).network
     muon, _ = optimizers(network, TrainConfig(steps=1, optimizer="muon"))

@@ -17,7 +17,7 @@ from limbwise.train.batches.augmentation import Augment
 from limbwise.train.batches.loader import feed
 from limbwise.train.batches.persons import person_crops
 from limbwise.train.batches.prior_poses import _matched, read_found
-from limbwise.train.run import begin
+from limbwise.train.start import begin
 from test_augmentation import ONLY_PLACE, blobs, blueness, inside, places, world
 from test_train_run import CALM, KITES, kites
 

@@ -133,7 +133,7 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
         "SURE": refine._SURE,
         "OUTSIDE": refine._OUTSIDE,
         "BOX_AREA": pose.BOX_AREA,
-        "SAME": usual[1]["same"],
+        "SAME": usual[1]["nms_oks"],
     }
     assert constants("proportions.js") == {"MOST": proportions.MAX_RATIO}
     text = (STATIC / "proportions.js").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from limbwise.cli.app import exit_code
+from limbwise.cli.app import OLD_NAMES, exit_code
 from limbwise.cli.train import train as command
 from limbwise.errors import BadInput
 from limbwise.networks.checkpoint import build, load, save
@@ -22,7 +22,8 @@ from limbwise.skeleton import BODY
 from limbwise.train.batch_memory import bytes_per_pixel, check_batch
 from limbwise.train.board import board
 from limbwise.train.config import FINISHED_RATE, FINISHED_RATES, NEW_RATE, Augment, TrainConfig
-from limbwise.train.run import TRAINED, Data, begin, prepare, train
+from limbwise.train.run import Data, prepare, train
+from limbwise.train.start import TRAINED, begin
 from test_train_run import KITES, kites
 
 SMALL = {"width": 0.25, "channels": 16, "blocks": 1}
@@ -95,6 +96,14 @@ def test_limits_of_training_are_told_at_once(args: str, told: str, tmp_path, cap
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert told in line
     assert not list(out.glob("*"))
+
+
+def test_an_option_is_known_by_its_old_name_too(capsys) -> None:
+    for name in OLD_NAMES:
+        assert exit_code(["train", f"--{name}", "1000", "a.json", "b"]) == 2
+        assert "--backbone-lr" in capsys.readouterr().err
+    assert exit_code(["train", "--help"]) == 0
+    assert not any(name in capsys.readouterr().out for name in OLD_NAMES)
 
 
 @pytest.mark.parametrize(

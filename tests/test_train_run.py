@@ -25,7 +25,8 @@ from limbwise.skeleton import BODY, Skeleton
 from limbwise.train.batches.loader import feed
 from limbwise.train.board import target_and_prediction
 from limbwise.train.config import Augment, TrainConfig
-from limbwise.train.run import TRAINED, Data, begin, train
+from limbwise.train.run import Data, train
+from limbwise.train.start import TRAINED, begin
 
 NATIVE = shutil.which("c++") is not None
 KITE = ["tail", "left_tip", "right_tip", "head"]
@@ -88,7 +89,7 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     args = ["eval", str(fresh), str(fresh.parent), "--model", str(model), "--size", "96"]
     assert exit_code([*args, "--metrics", str(metrics)]) == 0
     assert json.loads(metrics.read_text())["AP"] > 0.9
-    person = str(_second_look(labels, tmp_path / "person"))
+    person = str(_second_stage(labels, tmp_path / "person"))
     assert exit_code([*args, "--person-model", person, "--metrics", str(metrics)]) == 0
     assert json.loads(metrics.read_text())["AP"] > 0.9
     args = ["eval", str(fresh), str(fresh.parent), "--model", person, "--metrics", str(metrics)]
@@ -104,7 +105,7 @@ def test_kites_are_found_after_a_minute_of_training_with_no_change_of_code(tmp_p
     assert not np.array_equal(cv2.imread(one), cv2.imread(str(drawn)))
 
 
-def _second_look(labels: Path, out: Path) -> Path:
+def _second_stage(labels: Path, out: Path) -> Path:
     small = {"width": 0.25, "channels": 32, "blocks": 1}
     train(
         Data([labels], [labels.parent]), out, lambda step, figures: None,

@@ -17,11 +17,17 @@ _CANDIDATES = 400  # the best, among which people are told apart: cells round a 
 def find_boxes(
     boxes: Floats, *, min_score: float = 0.3, max_iou: float = 0.6, max_boxes: int = 16
 ) -> Floats:
-    """boxes (A, 5) to (B, 5), best first: greedy non-maximum suppression.
+    """Greedy non-maximum suppression: each person's surest box.
 
-    Of boxes that overlap by more than `max_iou` (intersection over union) the surest stays, and at
-    most `max_boxes` do. Boxes with a score below `min_score`, without area, or with a number that
-    is none, are dropped.
+    Args:
+        boxes: (A, 5) left, top, right, bottom in pixels and a score; those without area, or with a
+            number that is none, are dropped.
+        min_score: of those that stay.
+        max_iou: of boxes that overlap by more (intersection over union) the surest stays.
+        max_boxes: how many stay at most.
+
+    Returns:
+        (B, 5), best first.
     """
     sure = boxes[boxes[:, 4] >= min_score]
     sure = sure[np.isfinite(sure).all(axis=1) & (sure[:, :2] < sure[:, 2:4]).all(axis=1)]

@@ -49,9 +49,16 @@ def decode(
     skeleton: Skeleton,
     options: DecodeOptions = DecodeOptions(),
 ) -> list[Pose]:
-    """heatmaps (K, h, w) and limbs (L, 2, h, w) to poses in input pixels, best first.
+    """A network's maps to people.
 
-    A person's score, 0 to about 1, grows with the limbs' and with the person's size.
+    Args:
+        fields: heatmaps (K, h, w) and limbs (L, 2, h, w).
+        skeleton: which keypoints and limbs these are.
+        options: how they are read.
+
+    Returns:
+        Poses in pixels of the input, best first. A person's score, 0 to about 1, grows with the
+        limbs' and with the person's size.
     """
     found = find_peaks(fields.heatmaps, min(options.weak, options.threshold))
     limbs = score_limbs(fields.limbs, found, skeleton, options)

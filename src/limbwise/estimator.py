@@ -1,4 +1,4 @@
-"""The whole way of a picture: fit, run, decode, back to the picture's own pixels, look again."""
+"""The whole way of a picture: letterbox, infer, decode, back to its own pixels, refine."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,13 +34,20 @@ MIN_SCORE = 0.15  # of people who are shown: by Python, the commands, the server
 class Estimator:
     """`estimate(image)` gives the poses in it, best first.
 
-    `height` is the input height in pixels, or the longer side's for a model that says so (the
-    model's own if None): more finds smaller people and takes longer. With `person`, a second stage
-    for crops of one person, everybody's pose is refined (refine.py). `min_score` and `max_people`
-    cut the list; `decoding` are options of the decoder (the model's own if None), `min_box` is the
-    score of a box that is refined. With `flip` a network also sees the mirror image, of the
-    crops where there are boxes; `scales` are heights, as parts of `height`, whose maps are averaged
-    (networks of one stage). BadInput if the two networks do not fit together.
+    Args:
+        runtime: the first stage, which sees whole pictures.
+        person: the second stage, for crops of one person: everybody's pose is refined (refine.py).
+        height: pixels of the input's height, or of its longer side for a model that says so (the
+            model's own if None): more finds smaller people and takes longer.
+        min_score: of the poses that are given.
+        max_people: how many at most.
+        min_box: score of a box that is refined.
+        flip: a network also sees the mirror image, of the crops where there are boxes.
+        scales: heights, as parts of `height`, whose maps are averaged (networks of one stage).
+        decoding: options of the decoder (the model's own if None).
+
+    Raises:
+        BadInput: the two networks do not fit together, or the options to the first.
     """
 
     def __init__(
@@ -148,7 +155,14 @@ class Estimator:
         return letterbox(image, self.height, its.multiple, to=its.fit)
 
     def infer(self, image: Image) -> tuple[NetworkOutput, View]:
-        """The first half of the way: what the network says of an image, and where that is in it."""
+        """The first half of the way: a network's output for an image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Returns:
+            The output, and the view: where the network's input is in the image.
+        """
         _check(image)
         if self._augmented:
             return averaged(self.runtime, image, self.height, self.flip, self.scales)
@@ -156,7 +170,16 @@ class Estimator:
         return self.runtime(picture[None])[0], view
 
     def decode(self, output: NetworkOutput, view: View, image: Image) -> list[Pose]:
-        """The second half: the poses in it, best first, in the image's pixels."""
+        """The second half: the poses in an output.
+
+        Args:
+            output: of `infer`.
+            view: of `infer`.
+            image: the same image.
+
+        Returns:
+            Poses in the image's pixels, best first.
+        """
         model = self.runtime.description
         if (
             output.boxes is not None

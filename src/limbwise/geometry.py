@@ -47,11 +47,18 @@ class View:
 def letterbox(
     image: Image, height: int, multiple: int = 8, widest: float = 4.0, to: str = "height"
 ) -> tuple[Image, View]:
-    """image (H, W, 3) to an input of `height` rows, padded right and below to whole multiples.
+    """An image to a network's input, padded right and below.
 
-    A picture wider than `widest` times its height is made smaller, so that a strip of 20000 x 50
-    pixels costs no more than any other picture. With `to` "side" the longer side gets `height`
-    pixels, whichever it is.
+    Args:
+        image: (H, W, 3).
+        height: rows of the input, before padding.
+        multiple: of which both sides are whole multiples.
+        widest: a picture wider than this times its height is made smaller, so that a strip of
+            20000 x 50 pixels costs no more than any other picture.
+        to: "height", or "side": the longer side gets `height` pixels, whichever it is.
+
+    Returns:
+        The input, and the view from the image to it.
     """
     rows, columns = image.shape[:2]
     scale = min(height / rows, (widest if to == "height" else 1) * height / columns)

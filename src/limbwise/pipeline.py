@@ -63,9 +63,15 @@ def flow(
     live: bool = False,
     stats: Stats | None = None,
 ) -> Generator[tuple[Frame, list[Pose]], None, None]:
-    """Each frame with its poses; of a `live` source those that there was time for.
+    """Each frame with its poses, in order; reading, networks and the taker run at once.
 
     What reading or the network raises is raised here, after the poses of all frames before it.
+
+    Args:
+        frames: of any source.
+        estimate: what finds the people.
+        live: a source that does not wait: only frames that there was time for are given.
+        stats: where the times of the stages are counted.
     """
     stats = Stats() if stats is None else stats
     stats.live = live

@@ -20,8 +20,15 @@ SIZE_AREA = 0.2  # of the square of a tracked person's size (track.py): about ha
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pose:
-    """xy (K, 2) in pixels of the image that was given, nan where not found; confidence (K,) in
-    0..1, 0 where not found; `score` ranks people of all pictures; `id` is a tracker's."""
+    """One person.
+
+    Attributes:
+        skeleton: which keypoints these are.
+        xy: (K, 2) in pixels of the image that was given, nan where not found.
+        confidence: (K,) in 0..1, 0 where not found.
+        score: ranks people of all pictures.
+        id: a tracker's.
+    """
 
     skeleton: Skeleton
     xy: Array
@@ -104,9 +111,16 @@ def _sources(
 
 
 def oks(pose: Pose, others: list[Pose], area: float) -> NDArray[np.float64]:
-    """(len(others),) object keypoint similarity over the keypoints that both have, 0 if none.
+    """Object keypoint similarity (cocodataset.org/#keypoints-eval) over the keypoints both have.
 
-    `area` in square pixels sets how far is far. Formula: cocodataset.org/#keypoints-eval.
+    Args:
+        pose: the one that the others are compared with.
+        others: poses of the same skeleton.
+        area: of the person in square pixels (`Pose.area` where nobody drew the outline): it sets
+            how far is far.
+
+    Returns:
+        (len(others),) in 0..1; 0 for those with no keypoint in common.
     """
     if not others:
         return np.zeros(0)

@@ -1,4 +1,4 @@
-"""Pictures by several processes at once: each reads and looks, one hands out and writes, in order.
+"""Pictures by several processes: each reads and estimates, one hands out and writes, in order.
 
     files -> [process: read, estimator of one thread] -> in the order of the files -> frames, poses
 
@@ -29,7 +29,7 @@ from .sources.image import check_file, opened, picture_shots
 from .sources.video import Report
 
 _AHEAD = 3  # pictures for each process that wait or are done
-_estimate: Estimator | None = None  # of a process that looks
+_estimate: Estimator | None = None  # of a process that estimates
 
 # Of one file: its frames as image or its shape, time and poses, and what is wrong with it.
 Seen = tuple[list[tuple[Image | tuple[int, ...], float | None, list[Pose]]], list[str]]
@@ -82,7 +82,7 @@ def _in_order(
 ) -> Generator[tuple[Path, Seen], None, None]:
     waiting: deque[tuple[Path, Future[Seen]]] = deque()
     for path in files:
-        waiting.append((path, pool.submit(_look, path, images)))
+        waiting.append((path, pool.submit(_work, path, images)))
         if len(waiting) >= ahead:
             first, done = waiting.popleft()
             yield first, done.result()
@@ -116,7 +116,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _look(path: Path, images: bool) -> Seen:
+def _work(path: Path, images: bool) -> Seen:
     assert _estimate is not None
     frames: list[Any] = []
     wrong: list[str] = []

@@ -72,8 +72,8 @@ def refine(
         return []
     if not runtime.description.prior:
         boxes = np.array([box_of(pose) for pose in poses], np.float32)
-        given: dict[str, Any] = {} if min_confidence is None else {"min_confidence": min_confidence}
-        seen = poses_in_boxes(image, boxes, runtime, **given)
+        low = 0.1 if min_confidence is None else min_confidence
+        seen = poses_in_boxes(image, boxes, runtime, min_confidence=low)
         return distinct([*seen, *others], nms_oks)
     pictures, prior, views = crops(image, poses, runtime.description.crop)
     outputs = runtime(pictures, prior if use_prior else np.zeros_like(prior))

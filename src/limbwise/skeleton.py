@@ -16,8 +16,12 @@ MIN_SIGMA, MAX_SIGMA = 1e-4, 10.0  # that a keypoint can have; COCO's are 0.025 
 class Skeleton:
     """K named keypoints, L limbs between them and one OKS sigma per keypoint.
 
-    The order of `keypoints` is the order of a network's heatmaps, the order of `limbs` the order
-    of its part affinity fields; a limb points from its first keypoint to its second.
+    Attributes:
+        keypoints: names in the order of a network's heatmaps; left_ and right_ swap in a mirror
+            image.
+        limbs: pairs of names, in the order of a network's part affinity fields; a limb points from
+            its first keypoint to its second.
+        sigmas: how far apart people label a keypoint, as a part of the root of the person's area.
     """
 
     keypoints: tuple[str, ...]

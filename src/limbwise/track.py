@@ -37,13 +37,15 @@ class Tracker:
 
     All state is in this object: each tracker counts its people from 1, never using an id again.
 
-    memory: seconds for which a person who is not found is remembered; from one picture straight to
-    the next twice as long, so that a camera that gives one in a second loses nobody.
-    confident: the score from which a pose can begin a person; one below can only continue one.
-    similar: how near a pose must be to where its person is expected, 0 to 1 for a perfect hit.
-    smooth: xy is smoothed, and a keypoint that flickers is held for up to `hold` seconds, with
-    falling confidence. `cutoff` (Hz) rules a keypoint at rest, lower is stiller; `response` (Hz
-    per squared size per second) gives way to motion, higher lags less.
+    Args:
+        smooth: whether xy is smoothed, and a keypoint that flickers held.
+        memory: seconds for which a person who is not found is remembered; from one picture straight
+            to the next twice as long, so that a camera that gives one in a second loses nobody.
+        confident: the score from which a pose can begin a person; one below can only continue one.
+        similar: how near a pose must be to where its person is expected, 0 to 1 for a perfect hit.
+        hold: seconds for which a keypoint that flickers is held, with falling confidence.
+        cutoff: Hz, rules a keypoint at rest: lower is stiller.
+        response: Hz per squared size per second, gives way to motion: higher lags less.
     """
 
     def __init__(

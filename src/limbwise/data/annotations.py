@@ -1,6 +1,8 @@
 """What is labelled in which picture: a few arrays for a whole data set."""
 
-from collections.abc import Sequence
+import os
+import tarfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import BadInput
 from ..skeleton import Skeleton
 
 # What a label says of a keypoint, in the order of COCO's visibility: of a hidden one that a person
@@ -38,6 +41,23 @@ class Piece(NamedTuple):
         with self.path.open("rb") as file:
             file.seek(self.start)
             return file.read(self.size)
+
+
+def finder(place: Path) -> Callable[[str], Piece | None]:
+    """From the name of a picture to where it is in a folder or .tar file, None if it is not."""
+    if place.is_dir():
+        return lambda name: Piece(place / name, name) if os.path.isfile(place / name) else None  # noqa: PTH113 - it takes any name
+    try:
+        with tarfile.open(place, "r:") as tar:
+            members = [member for member in tar if member.isfile()]
+    except (OSError, tarfile.TarError) as error:
+        raise BadInput(f"{place} is no folder and no uncompressed .tar file: {error}") from error
+    pieces: dict[str, Piece] = {}
+    for member in members:
+        name = member.name.removeprefix("./")
+        pieces[name] = Piece(place, name, member.offset_data, member.size)
+        pieces.setdefault(Path(name).name, pieces[name])  # images/1.jpg is found as 1.jpg
+    return pieces.get
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,7 @@ labelled. What is wrong in the files is collected as faults; only what leaves no
 raises.
 """
 
-import os
-import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from ..errors import BadInput
 from ..geometry import COCO_CORNER
 from ..skeleton import BODY_25, MAX_SIGMA, MIDPOINTS, MIN_SIGMA, Skeleton
 from ..sources.image import MAX_PIXELS
-from .annotations import LABELLED, UNCERTAIN, Fault, Floats, Ints, Labels, Piece
+from .annotations import LABELLED, UNCERTAIN, Fault, Floats, Ints, Labels, Piece, finder
 from .coco_file import (
     CocoFile,
     Entry,
@@ -49,12 +47,20 @@ def read(
     default_sigma: float = 0.05,
     category: str | int | None = None,
 ) -> Labels:
-    """COCO keypoint files and where their pictures are: folders or .tar files, one for all or each.
+    """COCO keypoint files to labels.
 
-    Without `skeleton` it is the first file's own (`skeleton_of`); with an empty one only the boxes
-    of the people are read, whether or not there are keypoints. `category` as in `read_coco`.
-    BadInput if a file is none, if it lacks a keypoint of `skeleton`, or if none of its pictures is
-    found.
+    Args:
+        annotations: one file or several, or such as are parsed.
+        images: folders or .tar files with the pictures, one for all files or one for each.
+        skeleton: of the labels; the first file's own (`skeleton_of`) if None. With an empty one
+            only the boxes of the people are read, whether or not there are keypoints.
+        sigmas: a JSON file, a keypoint's name to its OKS sigma.
+        default_sigma: of keypoints that are neither there nor COCO's.
+        category: as in `read_coco`.
+
+    Raises:
+        BadInput: a file is none or lacks a keypoint of `skeleton`, or none of its pictures is
+            found.
     """
     files = [annotations] if isinstance(annotations, Labelled) else list(annotations)
     places = [Path(path) for path in ([images] if isinstance(images, str | Path) else images)]
@@ -130,7 +136,7 @@ class _Found:
 
 def _add_pictures(found: _Found, file: CocoFile, place: Path) -> dict[int, int | None]:
     """The rows of the pictures by their ids; None for those that cannot be used."""
-    piece_of = _finder(place)
+    piece_of = finder(place)
     rows: dict[int, int | None] = {}
     for entry in file.images:
         size: Any = entry.get("height"), entry.get("width")
@@ -158,23 +164,6 @@ def _add_pictures(found: _Found, file: CocoFile, place: Path) -> dict[int, int |
 def _can_be_a_size(size: tuple[Any, Any]) -> bool:
     whole = all(is_whole(side, 1, MAX_PIXELS) for side in size)
     return whole and bool(size[0] * size[1] <= MAX_PIXELS)
-
-
-def _finder(place: Path) -> Callable[[str], Piece | None]:
-    """From the name of a picture to where it is in a folder or .tar file, None if it is not."""
-    if place.is_dir():
-        return lambda name: Piece(place / name, name) if os.path.isfile(place / name) else None  # noqa: PTH113 - it takes any name
-    try:
-        with tarfile.open(place, "r:") as tar:
-            members = [member for member in tar if member.isfile()]
-    except (OSError, tarfile.TarError) as error:
-        raise BadInput(f"{place} is no folder and no uncompressed .tar file: {error}") from error
-    pieces: dict[str, Piece] = {}
-    for member in members:
-        name = member.name.removeprefix("./")
-        pieces[name] = Piece(place, name, member.offset_data, member.size)
-        pieces.setdefault(Path(name).name, pieces[name])  # images/1.jpg is found as 1.jpg
-    return pieces.get
 
 
 def _add_annotations(

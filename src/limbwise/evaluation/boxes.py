@@ -42,11 +42,26 @@ def evaluate_boxes(
     max_iou: float = 0.6,
     category: str | int | None = None,
 ) -> tuple[dict[str, float], list[Entry]]:
-    """Metrics and the boxes as COCO results.
+    """COCO's box metrics of a model on labelled pictures.
 
-    AP, AP50, AP75, APM, APL; recall_medium and recall_large, of people with an area over 32 and 96
-    pixels squared, at an IoU of 0.5; images, seconds. At most 16 boxes of a picture count.
-    BadInput as for `evaluate`.
+    Args:
+        runtime: a network that finds people as boxes.
+        annotations: a COCO file, or one that is parsed.
+        images: the folder of its pictures.
+        person: a second stage: the boxes are then those of its poses.
+        height: of the input in pixels, as for `Estimator`.
+        limit: how many pictures, from the first on.
+        progress: goes round the pictures, as a bar does.
+        max_iou: overlap of two boxes that may both stay.
+        category: as in `read_coco`.
+
+    Returns:
+        AP, AP50, AP75, APM and APL; recall_medium and recall_large, of people with an area over 32
+        and 96 pixels squared, at an IoU of 0.5; images and seconds. And the boxes as COCO results,
+        at most 16 of a picture.
+
+    Raises:
+        BadInput: as `evaluate`.
     """
     labels = read_coco(annotations, category).boxes_only
     pictures = labels.pictures[:limit]

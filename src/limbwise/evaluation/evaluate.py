@@ -45,12 +45,28 @@ def evaluate(
     min_box: float = MIN_EVALUATED_BOX,
     decoding: DecodeOptions | None = None,
 ) -> tuple[dict[str, float], list[Entry]]:
-    """Metrics (AP, AP50, AP75, APM, APL, AR, images, seconds) and the detections in COCO's form.
+    """COCO's keypoint metrics of a model on labelled pictures.
 
-    With `person` everybody found is looked at again (refine.py). A runtime that itself looks at one
-    person only is told where the labelled people are. `height` is the input height in pixels,
-    `decoding` and `min_box` as in `Estimator`; `category` as in `read_coco`: detections are of the
-    labels' category. BadInput if pycocotools, a part of the label file or a picture is missing.
+    Args:
+        runtime: the first stage; or a network of crops, which then gets the labelled people.
+        annotations: a COCO keypoint file, or one that is parsed.
+        images: the folder of its pictures.
+        person: the second stage: everybody found is refined.
+        height: of the input in pixels, as for `Estimator`, as are `flip`, `scales` and `decoding`.
+        flip: the mirror image is seen, too.
+        scales: parts of `height` whose maps are averaged.
+        limit: how many pictures, from the first on.
+        progress: goes round the pictures, as a bar does.
+        category: as in `read_coco`; detections are of the labels' category.
+        min_box: score of a box that is refined.
+        decoding: options of the decoder.
+
+    Returns:
+        AP, AP50, AP75, APM, APL and AR in 0..1, images and seconds; and the detections in COCO's
+        form.
+
+    Raises:
+        BadInput: pycocotools, a part of the label file or a picture is missing.
     """
     labels = read_coco(annotations, category)
     layout = layout_of(labels, (person or runtime).description.skeleton)

@@ -94,8 +94,17 @@ class Checkpoint:
 
 
 def build(name: str, skeleton: Skeleton, height: int | None = None, **options: Any) -> Checkpoint:
-    """A fresh network for a skeleton and inputs of `height` (None: the usual); BadInput for an
-    unknown name."""
+    """A fresh network.
+
+    Args:
+        name: one of `NETWORKS`.
+        skeleton: what it finds; nothing of it where the network finds only boxes.
+        height: of its inputs in pixels; the usual if None.
+        options: more keywords of its constructor.
+
+    Raises:
+        BadInput: the name is unknown.
+    """
     kind = kind_of(name)
     options = {part: len(getattr(skeleton, part)) for part in kind.finds} | options
     if not kind.finds:

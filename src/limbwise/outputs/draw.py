@@ -1,7 +1,7 @@
 """People onto a picture: limbs as translucent capsules, keypoints as discs on top.
 
 Warm is the person's left, cool is the right, pale the middle. Nothing is decided here: what was
-found is drawn, thin on small people so that they stay people and not blobs. A look is worked out
+found is drawn, thin on small people so that they stay people and not blobs. A style is worked out
 once per skeleton from the names of its keypoints, so any skeleton can be drawn.
 """
 
@@ -56,10 +56,16 @@ def draw(
     boxes: bool = False,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Image:
-    """A copy of the BGR image (H, W, 3) with the people on it; the image itself is left alone.
+    """A copy of an image with the people on it; the image itself is left alone.
 
-    `ids` labels those whom a tracker has named, `boxes` frames everybody, keypoints less sure than
-    `min_confidence` are left out. Larger people are nearer as a rule: they are drawn last.
+    Larger people are nearer as a rule: they are drawn last.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        poses: in its pixels.
+        ids: label those whom a tracker has named.
+        boxes: frame everybody.
+        min_confidence: of keypoints that are drawn.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
@@ -91,7 +97,7 @@ def _size(box: Box) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
+class _Style:
     """How a skeleton is drawn: strokes (S, 2) from keypoint to keypoint, first the limbs, then a
     disc for each keypoint, which is a stroke from it to itself; widths (S,) are factors."""
 
@@ -102,12 +108,12 @@ class _Look:
 
 
 @cache
-def _look(skeleton: Skeleton) -> _Look:
+def _style(skeleton: Skeleton) -> _Style:
     hidden = NEVER + (PAST_THE_NECK if "neck" in skeleton.index else [])
     limbs = [limb for limb in skeleton.limbs if {_part(end) for end in limb} not in hidden]
     colours = _limb_colours(limbs)
     discs = [(name, name) for name in skeleton.keypoints]
-    return _Look(
+    return _Style(
         limbs=len(limbs),
         strokes=np.array([[skeleton.index[end] for end in ends] for ends in limbs + discs], int),
         widths=np.array([_width(*ends) for ends in limbs + discs]),
@@ -157,17 +163,17 @@ def _disc_colours(
 
 
 def _draw_person(picture: Image, pose: Pose, box: Box) -> None:
-    look, radius = _look(pose.skeleton), _radius(picture, _size(box))
+    style, radius = _style(pose.skeleton), _radius(picture, _size(box))
     window = _window(picture, box, margin=2 * radius + 2)
     region = picture[window]
     if not region.size:
         return
     xy = pose.xy - (window[1].start, window[0].start)
-    shown = np.flatnonzero(~np.isnan(xy[look.strokes, 0]).any(axis=1))
-    start, end = xy[look.strokes[shown]].swapaxes(0, 1)
-    rims, cores = _capsules(start, end, radius * look.widths[shown] + [[RIM * radius], [0]])
-    strokes = [(rims[n], cores[n], look.colours[s]) for n, s in enumerate(shown)]
-    limbs = int(np.searchsorted(shown, look.limbs))
+    shown = np.flatnonzero(~np.isnan(xy[style.strokes, 0]).any(axis=1))
+    start, end = xy[style.strokes[shown]].swapaxes(0, 1)
+    rims, cores = _capsules(start, end, radius * style.widths[shown] + [[RIM * radius], [0]])
+    strokes = [(rims[n], cores[n], style.colours[s]) for n, s in enumerate(shown)]
+    limbs = int(np.searchsorted(shown, style.limbs))
     painted = region.copy()
     _fill(painted, strokes[:limbs])
     cv2.addWeighted(painted, OPACITY, region, 1 - OPACITY, 0, dst=region)
@@ -272,12 +278,12 @@ def style(skeleton: Skeleton) -> dict[str, Any]:
     """How `draw` draws people of this skeleton, in plain JSON types: the strokes (pairs of
     keypoints, the first `limbs` of them translucent), their widths and colours; of ids 64 colours,
     after which they begin again."""
-    look = _look(skeleton)
+    style = _style(skeleton)
     return {
-        "limbs": look.limbs,
-        "strokes": look.strokes.tolist(),
-        "widths": look.widths.tolist(),
-        "colours": [_hex(colour) for colour in look.colours],
+        "limbs": style.limbs,
+        "strokes": style.strokes.tolist(),
+        "widths": style.widths.tolist(),
+        "colours": [_hex(colour) for colour in style.colours],
         "ids": [_hex(_id_colour(number)) for number in range(64)],
         "dark": _hex(DARK),
         "opacity": OPACITY,

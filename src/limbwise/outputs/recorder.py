@@ -32,10 +32,15 @@ class Recorder:
     with Recorder("out.mp4") as recorder:
         recorder.add(image, time)
 
-    `.mp4 .m4v .mov .mkv .webm .avi` films and `.gif .webp` animations keep the times given, or are
-    played at `fps`; `.png .jpg` hold one picture; a name without ending is a folder. BadInput at
-    once if the place cannot be written to, later if writing fails: then what stood there before
-    remains. None of the `inputs`, files that are read, is replaced.
+    Args:
+        path: a film (.mp4 .m4v .mov .mkv .webm .avi), an animation (.gif .webp), one picture
+            (.png .jpg), or a folder if it has no ending.
+        fps: what films and animations are played at; None keeps the times given.
+        inputs: files that are read: none is replaced.
+
+    Raises:
+        BadInput: at once if the place cannot be written to, later if writing fails: then what stood
+            there before remains.
     """
 
     def __init__(

@@ -45,10 +45,16 @@ def open_writer(
     points: int = 25,
     inputs: Iterable[Path] = (),
 ) -> Writer:
-    """A writer of one of the FORMATS; `points`, 18 or 25, is the layout of openpose.
+    """A writer of results.
 
-    `path` is a file, or "-" for standard output; for openpose it is a folder, in which none of the
-    `inputs` is replaced. BadInput if nothing can be written there.
+    Args:
+        path: a file, or "-" for standard output; for openpose a folder.
+        format: one of `FORMATS`.
+        points: 18 or 25, the layout of openpose.
+        inputs: files that are read: none is replaced.
+
+    Raises:
+        BadInput: nothing can be written there.
     """
     match format:
         case "jsonl":

@@ -1,36 +1,31 @@
 """Pictures from anywhere as Frames: files, folders, patterns, videos, URLs, cameras, stdin.
 
-    source -> _items -> _shots: _file, _video, _camera or _stdin -> Frame
+    source -> _items -> _shots: pictures, films (video.py), live.py or piped.py -> Frame
 
 All of it is lazy: a source is opened when its first frame is asked for and closed after its last.
 """
 
 import glob
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 from typing import BinaryIO
 from urllib.parse import urlsplit
-
-import cv2
-import numpy as np
 
 from ..errors import BadInput
 from ..geometry import Image
 from . import piped
 from .image import PICTURES, check_file, check_name, opened, pages, picture_shots, read_picture
+from .live import camera_shots, persistent_shots
 from .video import Report, Shots, film_length, film_shots
 
 __all__ = ["Frame", "count", "frames", "is_live", "read_picture"]
 
 Source = str | Path | int
-Images = Generator[Image, None, None]
 
 VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .3gp"
-PAUSE = 0.5  # seconds before a broken stream is opened again, the first time
 _FILES = (PICTURES + " " + VIDEOS).split()
 _URL = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://", re.IGNORECASE)
 
@@ -60,14 +55,23 @@ def frames(
     patience: float = 0.0,
     recursive: bool = False,
 ) -> Iterator[Frame]:
-    """The frames of a file, folder, glob pattern, URL, camera number, "-" or several of these.
+    """The frames of one source or of several.
 
-    Of a folder its pictures and films are taken, with `recursive` also those of folders in it.
+    A video that breaks off gives what it has, and is then a source that cannot be read.
 
-    A source that cannot be read is BadInput; among several it goes to `on_bad`, if given, and
-    the next follows. A video that breaks off gives what it has, then goes the same way. "-" reads
-    `stdin`: JPEGs one after another, or BGR24 of `raw_size` (width, height), `fps` a second. A
-    stream that breaks off is opened again, at growing intervals, for `patience` seconds.
+    Args:
+        source: a file, folder, glob pattern, URL, camera number, or several of these. Of a folder
+            its pictures and films are taken. "-" reads `stdin`: JPEGs one after another, or BGR24.
+        on_bad: gets the BadInput of a source that cannot be read among several, and the next
+            follows.
+        raw_size: width and height in pixels of BGR24 from `stdin`.
+        fps: its frames a second.
+        stdin: what "-" reads; the process's own if None.
+        patience: seconds for which a stream that breaks off is opened again, at growing intervals.
+        recursive: of a folder also what is in folders in it.
+
+    Raises:
+        BadInput: a source cannot be read, and it is the only one or there is no `on_bad`.
     """
     report, index = on_bad or _refuse, 0
     items, several = _items(source, recursive)
@@ -229,7 +233,7 @@ def _shots(
 ) -> Shots:
     match _kind(item):
         case "camera":
-            return _timed(_camera(int(str(item)), report))
+            return camera_shots(int(str(item)), report)
         case "stdin" if raw_size:
             return piped.raw_shots(stdin or piped.stdin(), raw_size, fps, report)
         case "stdin":
@@ -237,7 +241,7 @@ def _shots(
         case "pipe":
             return _pipe(Path(str(item)), report, patience)
         case "url" if is_live(item) and patience:
-            return _persistent(str(item), report, patience)
+            return persistent_shots(str(item), _name(item), report, patience)
         case "url":
             return film_shots(str(item), _name(item), is_live(item), report)
     path = Path(str(item))
@@ -250,29 +254,6 @@ def _shots(
 def _pipe(path: Path, report: Report, patience: float) -> Shots:
     with piped.fifo(path, patience) as stream:
         yield from piped.shots(stream, str(path), report)
-
-
-def _persistent(url: str, report: Report, patience: float) -> Shots:
-    """A stream and, when it ends or breaks off, the same again; the clock runs on.
-
-    Pauses grow from half a second to 30; after `patience` seconds without a picture it is over.
-    """
-    began, last, pause = None, monotonic(), PAUSE
-    while True:
-        try:
-            for image, _ in film_shots(url, _name(url), True, report):
-                last, pause = monotonic(), PAUSE
-                began = last if began is None else began
-                yield image, last - began
-        except BadInput:
-            if began is None:
-                raise
-        if monotonic() + pause - last > patience:
-            break
-        if pause == PAUSE:
-            report(BadInput(f"{_name(url)} has ended: it is tried again for {patience:g} s"))
-        sleep(pause)
-        pause = min(2 * pause, 30.0)
 
 
 def _is_picture(path: Path) -> bool:
@@ -289,28 +270,3 @@ def _is_picture(path: Path) -> bool:
 def _pictures(path: Path, report: Report) -> Shots:
     with opened(path, str(path)) as picture:
         yield from picture_shots(picture, str(path), report)
-
-
-def _camera(number: int, report: Report) -> Images:
-    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.x
-    level = set_level(0)  # OpenCV's own complaints would stand beside ours
-    camera = cv2.VideoCapture(number)
-    set_level(level)
-    try:
-        if not camera.isOpened():
-            raise BadInput(f"camera {number} cannot be opened: is it there, and free to be used?")
-        while (shot := camera.read())[0]:
-            yield shot[1].astype(np.uint8, copy=False)
-        report(BadInput(f"camera {number} gives no more pictures: is it still plugged in?"))
-    finally:
-        camera.release()
-
-
-def _timed(images: Images) -> Shots:
-    """With the times that the clock on the wall shows."""
-    with closing(images):
-        start = None
-        for image in images:
-            now = monotonic()
-            start = now if start is None else start
-            yield image, now - start

@@ -33,9 +33,20 @@ _PILLOW = threading.Lock()
 def read_picture(
     path_or_bytes: str | Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
 ) -> Image:
-    """A picture file, or its bytes, as (H, W, 3) uint8 BGR; BadInput, with `name`, if it is none.
+    """A picture file, or its bytes, as an array.
 
-    The header is judged before anything is decoded: more than `max_pixels` are refused.
+    The header is judged before anything is decoded.
+
+    Args:
+        path_or_bytes: a file, or what is in one.
+        name: what bytes are called in an error.
+        max_pixels: of a picture that is not refused.
+
+    Returns:
+        (H, W, 3) uint8 BGR, turned as its EXIF says.
+
+    Raises:
+        BadInput: it is missing, too large or no picture.
     """
     if isinstance(path_or_bytes, bytes):
         file: Path | BytesIO = BytesIO(path_or_bytes)

@@ -61,9 +61,22 @@ def check_data(
     progress: Progress = iter,
     category: str | int | None = None,
 ) -> Report:
-    """Reads COCO keypoint files with all their pictures; `shown` of them are drawn on the `page`.
+    """Reads COCO keypoint files with all their pictures, as training does, and draws some of them.
 
-    BadInput as `read`, or if the page cannot be written.
+    Args:
+        annotations: as for `read`, as are `images`, `skeleton`, `sigmas` and `category`.
+        images: folders or .tar files.
+        page: where a page in HTML goes; None writes none.
+        skeleton: of the labels.
+        sigmas: a JSON file of OKS sigmas.
+        shown: how many pictures the page shows.
+        size: height and width in pixels of the crops on it.
+        seed: of all that is drawn.
+        progress: goes round the pictures, as a bar does.
+        category: of the files.
+
+    Raises:
+        BadInput: as `read`, or the page cannot be written.
     """
     if page:
         check_writable(Path(page))

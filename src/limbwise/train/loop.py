@@ -75,8 +75,13 @@ class Run:
     ) -> None:
         """Goes on from the current step to the last; saves, measures and reports on the way.
 
-        `show` gets the averaged network whenever it is saved. Whoever interrupts finds the last
-        whole step saved.
+        Whoever interrupts finds the last whole step saved.
+
+        Args:
+            sample: gives the batches.
+            validate: measures a network; "AP" decides which is the best.
+            report: gets every step, with figures where they are due.
+            show: gets the averaged network whenever it is saved.
         """
         try:
             # Processes that learn together stop together: else some would wait for the others.
@@ -152,6 +157,8 @@ class Run:
             checkpoints.save(self.averaged(), self.out / BEST)
 
     def _forward(self) -> nn.Module:
+        # In this order: train() wakes the batch norm that `freeze` then puts to rest; `fold` copies
+        # plain convolutions, so `accelerate` comes after it; DDP and compile wrap what is made.
         network: Any = self.network.train()
         config = self.config
         if config.freeze:

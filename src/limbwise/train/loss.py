@@ -24,14 +24,21 @@ def loss(outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
 def map_loss(
     outputs: list[Tensor], batch: Batch, emphasis: float = 4.0, keypoints: float = 5.0
 ) -> dict[str, Tensor]:
-    """`total`, and the last stage's `heatmaps` and `limbs`: mean squared differences.
+    """Mean squared differences of maps, all stages alike.
 
     In `total` heatmaps count `keypoints` times: they are what people are lost by (docs/log.md).
-    With a teacher half of that is the difference from the teacher's (`teacher_maps`).
+    With a teacher half of that is the difference from the teacher's maps.
 
-    outputs is heatmaps (N, K or K + 1, h, w), part affinity fields (N, 2 L, h, w) per stage; a
-    channel more than K is background, 1 where no keypoint is. Cells count 1 + `emphasis` times as
-    much where something is drawn, since most of a map is empty.
+    Args:
+        outputs: heatmaps (N, K or K + 1, h, w) and part affinity fields (N, 2 L, h, w) per stage; a
+            channel more than K is background, 1 where no keypoint is.
+        batch: with the targets.
+        emphasis: cells count 1 + this as much where something is drawn, since most of a map is
+            empty.
+        keypoints: what heatmaps count beside part affinity fields.
+
+    Returns:
+        `total`, and `heatmaps` and `limbs` of the last stage, per cent.
     """
     heatmaps, weight = batch.heatmaps, batch.heatmap_weight
     if outputs[0].shape[1] == heatmaps.shape[1] + 1:
@@ -54,6 +61,7 @@ def map_loss(
     teacher_maps, count = batch.teacher_maps, batch.teacher_maps.shape[1]
     weight = 1 + emphasis * teacher_maps.clamp(0, 1)
     from_teacher = [_mean(maps[:, :count], teacher_maps, weight) for maps in outputs[::2]]
+    # 5 a + b becomes 5 (a + t) / 2 + b of heatmaps a, limbs b and the teacher's t: half a leaves.
     labelled = torch.stack([a for a, _ in each]).mean()
     total = total + keypoints / 2 * (torch.stack(from_teacher).mean() - labelled)
     return {**figures, "total": total, "teacher_maps": from_teacher[-1]}

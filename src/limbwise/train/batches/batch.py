@@ -115,8 +115,16 @@ def augmented(
     settings: Augment = Augment(),  # noqa: B008 - frozen
     options: TargetOptions | None = None,
 ) -> Batch:
-    """The samples indices (N,) in crops of `size`, changed at random; the first of them are the
-    mosaics. Without `options` everything that the samples' skeleton has is drawn."""
+    """Crops of whole pictures with everybody in them, changed at random.
+
+    Args:
+        samples: pictures and labels.
+        indices: (N,), the pictures to take; the first of them become mosaics.
+        size: height and width of the crops in pixels.
+        generator: where chance comes from.
+        settings: how far the crops are changed.
+        options: how targets are drawn; if None, all of the samples' skeleton is.
+    """
     options = options or TargetOptions(samples.skeleton)
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, indices.to(samples.keypoints.device), settings.mosaic, dice)

@@ -44,14 +44,25 @@ def feed(
     teacher: Backend | None = None,
     found: NDArray[np.float32] | None = None,
 ) -> Sampler:
-    """Batches of the labelled pictures in crops of `size` pixels, every picture once an epoch; for
-    a network of crops of one person every person, of whom a first stage `found` so much
-    (prior_poses.py).
+    """Batches of labelled pictures; every picture, or person, comes once an epoch.
 
-    A `teacher` sees the same crops; BadInput if it has other keypoints or another stride.
+    Args:
+        labels: of the pictures.
+        made: the network; one of crops of a person gets a person in each.
+        size: pixels of a crop's side, unless the network says so itself.
+        device: where batches are made.
+        seed: of all that is drawn.
+        settings: how far crops are changed.
+        long_side: pixels of a picture's longer side that are kept.
+        workers: threads that decode; all cores if None.
+        room: bytes of decoded pictures that may be kept (None: half of the device's memory); if
+            they need more, each batch's own are decoded.
+        teacher: a network whose heatmaps of the same crops are learnt, too.
+        found: (P, K, 2) what a first stage found of each person (prior_poses.py).
 
-    `room` is how many bytes of decoded pictures may be kept (None: half of the device's memory);
-    if they need more, `workers` threads decode each batch's own.
+    Raises:
+        BadInput: there is nothing to train on, or the teacher has other keypoints or another
+            stride.
     """
     if memory(labels, long_side=long_side) <= (_room(device) if room is None else room):
         pick = _from_memory(labels, device, long_side, workers)
@@ -157,7 +168,7 @@ def _mine(step: int, count: int, share: tuple[int, int]) -> range:
 
 
 def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Generator:
-    generator = torch.Generator(device)
+    generator = torch.Generator(device)  # 97: beyond so many processes some would draw alike
     generator.manual_seed((seed * 1_000_003 + step) * 97 + rank)
     return generator
 

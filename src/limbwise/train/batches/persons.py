@@ -22,8 +22,7 @@ from .samples import Samples, Size
 
 _WEIGHT_UNLABELLED = 0.1  # what a keypoint counts that nobody labelled: mostly it is out of sight
 # Errors of the bundled model's first stage on held-out pictures, in OKS sigmas of the keypoint:
-# half
-# of them below 0.6, a tenth above 2.6, one in a hundred above 8.5 (docs/log.md).
+# half of them below 0.6, a tenth above 2.6, one in a hundred above 8.5 (docs/log.md).
 _MEDIAN, _SPREAD = 0.6, 1.1
 _SWAPPED = 0.03  # share found at the keypoint of the other side
 _OTHERS = 0.15, 0.2  # share of people mixed up with others, and share of their keypoints that are

@@ -23,11 +23,20 @@ def heatmaps(
     sigma: float | Tensor = 7.0,
     reach: float = REACH,
 ) -> Tensor:
-    """keypoints (N, P, K, 2) in input pixels and visible (N, P, K) bool to (N, K, h, w) in 0..1.
+    """Keypoints drawn as Gaussians of height 1 (Cao et al. 2017, arXiv 1611.08050, equation 6).
 
-    `size` is (h, w) in cells; `sigma` is in input pixels, one for all or (N, P, K). Each keypoint
-    is a Gaussian of height 1, cut off `reach` sigmas away; where people overlap the higher value
-    counts (Cao et al. 2017, arXiv 1611.08050, equation 6).
+    Where people overlap the higher value counts.
+
+    Args:
+        keypoints: (N, P, K, 2) in pixels of the input.
+        visible: (N, P, K) bool, which are drawn.
+        size: (h, w) in cells.
+        stride: pixels of the input to a cell.
+        sigma: in pixels of the input, one for all or (N, P, K).
+        reach: sigmas after which a Gaussian is cut off.
+
+    Returns:
+        (N, K, h, w) in 0..1.
     """
     n, p, k = visible.nonzero(as_tuple=True)
     maps = keypoints.new_zeros(visible.shape[0] * visible.shape[2], *size)
@@ -70,10 +79,19 @@ def part_affinity_fields(
     stride: int = 8,
     width: float = 8.0,
 ) -> Tensor:
-    """keypoints (N, P, K, 2) in input pixels and visible (N, P, K) bool to (N, L, 2, h, w).
+    """Limbs drawn as unit vectors (Cao et al. 2017, equations 8 and 9).
 
-    Within `width` input pixels of a limb the field is the unit vector (x, y) along it, elsewhere 0;
-    where people overlap, the mean (Cao et al. 2017, equations 8 and 9).
+    Args:
+        keypoints: (N, P, K, 2) in pixels of the input.
+        visible: (N, P, K) bool; a limb is drawn where both ends are.
+        size: (h, w) in cells.
+        skeleton: which limbs.
+        stride: pixels of the input to a cell.
+        width: pixels of the input from a limb to where its field ends.
+
+    Returns:
+        (N, L, 2, h, w): x and y of the vector along the limb, elsewhere 0; where people overlap,
+        the mean.
     """
     if not skeleton.limbs:
         return keypoints.new_zeros(len(keypoints), 0, 2, *size)

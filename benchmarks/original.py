@@ -65,7 +65,7 @@ def peaks(
 
 def pairs(
     field: Maps, starts: list[tuple[int, int, float]], ends: list[tuple[int, int, float]],
-    samples: int = 10, least: float = 0.05,
+    samples: int = 10, min_field: float = 0.05,
 ) -> list[tuple[float, int, int]]:  # fmt: skip
     """(score, start, end), one to one, the best first."""
     height = field.shape[1]
@@ -80,7 +80,7 @@ def pairs(
             x = np.rint(np.linspace(ax, bx, samples)).astype(int)
             y = np.rint(np.linspace(ay, by, samples)).astype(int)
             along = unit[0] * field[0, y, x] + unit[1] * field[1, y, x]
-            good = along[along > least]
+            good = along[along > min_field]
             if len(good) / samples > 0.8:
                 score = good.mean() + min(height / 2 / length - 1, 0)
                 if score > 0:
