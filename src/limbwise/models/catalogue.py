@@ -64,7 +64,7 @@ CATALOGUE = {
     for each in (
         Bundled(DEFAULT, _DETECTOR, Network("limbwise-pose"), "finds boxes, then 256 x 192 crops"),
         Bundled(
-            "fast", _DETECTOR, Network("limbwise-pose-fast"), "boxes, then 144 x 112 crops", 256
+            "fast", _DETECTOR, Network("limbwise-pose-fast"), "boxes, then 160 x 120 crops", 256
         ),
         Bundled(ONE_STAGE, Network("limbwise"), None, "everybody at once, by part affinity fields"),
     )
