@@ -1,6 +1,7 @@
 """Batch work on Ray: how fast, how flat, how sure; and what a hundred machines would take.
 
     python benchmarks/batch.py speed PICTURES [--limit 2000]   run, run --processes, batch, by turns
+    python benchmarks/batch.py start PICTURES [--rounds 3]     what it waits for before it works
     python benchmarks/batch.py memory [--pictures 20000]       the driver's memory while it runs
     python benchmarks/batch.py nodes PICTURES [--times 10]     two Ray nodes, one of them killed
     python benchmarks/batch.py films FILM                      ids of a film that was cut
@@ -10,11 +11,11 @@
 
 PICTURES is a folder. Everything is written below a temporary folder. Ray must be installed
 (limbwise[batch]). Whatever is compared runs by turns; on a machine that does other things too only
-the ratios mean something, and not much.
+the ratios mean something, and not much. Ray's workers give way to all else (niceness 15); here they
+do not, so that what is compared has the same right to the cores.
 """
 
 import argparse
-import heapq
 import json
 import os
 import random
@@ -24,24 +25,34 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import simulated_cluster
 
 from limbwise.bench import machine
+from limbwise.distributed.store import Store
 from limbwise.estimator import SAMPLE
 from limbwise.sources.image import read_picture
-
-MACHINES, CORES = 100, 16
-HUNDRED_MILLION = 100_000_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_subparsers(dest="what", required=True)
-    for name in ("speed", "nodes", "costs", "cluster", "films", "memory", "listing"):
+    for name in (
+        "speed",
+        "start",
+        "phases",
+        "nodes",
+        "costs",
+        "cluster",
+        "films",
+        "memory",
+        "listing",
+    ):
         one = what.add_parser(name)
         if name not in ("memory", "listing"):
             one.add_argument("source", type=Path)
@@ -52,10 +63,15 @@ def main() -> None:
         one.add_argument("--rounds", type=int, default=1)
         one.add_argument("--seed", type=int, default=0)
         one.add_argument("--precision", default="f32")
+        one.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.what == "nodes" and "RAY_AUTH_TOKEN" not in os.environ:
         own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **own})
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    if flags.what == "phases":  # a process of `start`
+        phases(flags)
+        return
     print(machine())
     with tempfile.TemporaryDirectory(prefix="limbwise-batch-") as folder:
         globals()[flags.what](flags, Path(folder))
@@ -107,6 +123,16 @@ def speed(flags: argparse.Namespace, folder: Path) -> None:
         whole, first = min(pairs)
         print(f"| {name} | {whole:.1f} | {first:.1f} | {count / whole:.2f} | "
               f"{count / (whole - first):.2f} |")  # fmt: skip
+    print("\n| times as many pictures/s | in all | after the first |")
+    print("|---|---|---|")
+    for one, other in (
+        ("batch, 2 workers", "run, 2 threads"),
+        ("batch, 2 workers", "run --processes 2"),
+        ("batch, 2 workers", "batch, 1 worker"),
+        ("run --processes 2", "run --processes 1"),
+    ):
+        (whole, first), (its, early) = min(taken[one]), min(taken[other])
+        print(f"| {one} : {other} | {its / whole:.2f} | {(its - early) / (whole - first):.2f} |")
 
 
 def timed(command: list[str], out: Path) -> tuple[float, float]:
@@ -126,6 +152,57 @@ def timed(command: list[str], out: Path) -> tuple[float, float]:
 
 def results(out: Path) -> list[Path]:
     return [*out.glob("o/manifest/*.json"), *out.glob(".a*"), *out.glob("a.jsonl")]
+
+
+# What it waits for.
+
+PHASES = ("imports", "sources listed", "Ray is up", "first shard", "last shard", "all ended")
+
+
+def start(flags: argparse.Namespace, folder: Path) -> None:
+    """By turns: `batch` on all pictures and on eight, `run` on eight; seconds from the start."""
+    photos = links(flags.source, folder / "photos", min(flags.limit, 200))
+    few = links(flags.source, folder / "few", 8)
+    rows: dict[str, list[list[float]]] = {f"{len(list(photos.iterdir()))} pictures": [], "8": []}
+    plain = []
+    for turn in range(flags.rounds):
+        for (name, found), source in zip(rows.items(), (photos, few), strict=True):
+            out = folder / f"{name}-{turn}"
+            script = [sys.executable, __file__, "phases", str(source), "--out", str(out)]
+            began = time.time()
+            done = subprocess.run(script, capture_output=True, text=True, check=True)
+            stamps = json.loads(done.stdout.splitlines()[-1])
+            found.append([stamp - began for stamp in [*stamps, time.time()]])
+        began = time.time()
+        command = limbwise("run", few, "--json", folder / f"{turn}.jsonl", "--precision", "f32")
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        plain.append(time.time() - began)
+    print(f"| s from the start, {flags.rounds} rounds | " + " | ".join(PHASES) + " |")
+    print("|---" * (1 + len(PHASES)) + "|")
+    for name, found in rows.items():
+        for what, chosen in (("least", min), ("most", max)):
+            cells = (f"{chosen(column):.1f}" for column in zip(*found, strict=True))
+            print(f"| batch, {name}, 2 workers, {what} | " + " | ".join(cells) + " |")
+    print(f"limbwise run on the 8: {min(plain):.1f} to {max(plain):.1f} s in all")
+
+
+def phases(flags: argparse.Namespace) -> None:
+    """A run of `batch` in this process; the times of `PHASES` but the last."""
+    from limbwise.distributed.batch import Options, plain_job, run
+
+    at = [0.0] * 5
+    at[0] = time.time()
+
+    def reached(place: int) -> None:
+        at[place] = time.time()
+
+    options = Options(str(flags.out), {"precision": "f32"}, workers=(2, 2), cores=2)
+    told = (lambda todo: reached(1)), plain_job, (lambda: reached(2))
+    for step in run([str(flags.source)], options, *told):
+        if not isinstance(step, Store):
+            at[4] = time.time()
+    at[3] = min(path.stat().st_mtime for path in entries(flags.out))
+    print(json.dumps(at))
 
 
 # How flat.
@@ -169,45 +246,52 @@ def resident(pid: int) -> float:
 
 
 def nodes(flags: argparse.Namespace, folder: Path) -> None:
-    photos = links(flags.source, folder / "photos", min(flags.limit, 120))
+    """The moments of the kills are drawn from equal parts of the run, one from each: from its first
+    shard until nine in ten are written."""
+    photos = links(flags.source, folder / "photos", min(flags.limit, 60))
     draw = random.Random(flags.seed)
-    whole, seconds = folder / "whole", 0.0
-    with two_nodes() as (address, _):
-        process = batch(photos, whole, address)
-        await_shard(process, whole)
+    whole = folder / "whole"
+    with two_nodes() as (address, _, _):
         began = time.monotonic()
-        process.wait()
+        batch(photos, whole, address).wait()
         seconds = time.monotonic() - began
-    wanted, equal = content(whole), 0
-    print(f"{len(wanted)} lines in {seconds:.1f} s after the first shard when nobody is disturbed")
+    wanted, shards, equal = content(whole), len(list(entries(whole))), 0
+    print(f"{len(wanted)} lines in {shards} shards in {seconds:.0f} s when nobody is disturbed")
+    print("| killed when so many were written | workers on it | written after | exit | result |")
+    print("|---|---|---|---|---|")
     for turn in range(flags.times):
         out = folder / f"out-{turn}"
-        with two_nodes() as (address, kill):
+        part = (turn + draw.random()) / flags.times
+        with two_nodes() as (address, kill, workers):
             process = batch(photos, out, address)
-            await_shard(process, out)
-            at = draw.uniform(0, 0.9) * seconds
-            time.sleep(at)
-            done = len(list(out.glob("manifest/*")))
+            await_shards(process, out, 1 + int(part * (0.9 * shards - 1)))
+            time.sleep(draw.uniform(0, 0.5))  # in the midst of a shard
+            alive, had = process.poll() is None, workers()
+            done = len(list(entries(out)))
             kill()
             process.wait()
-        same = content(out) == wanted
+        same = alive and content(out) == wanted
         equal += same
-        told = "equal" if same else "NOT EQUAL"
-        when = f"killed {at:.1f} s after the first shard, when {done} were done"
-        print(f"{when}: exit {process.returncode}, {told}", flush=True)
+        told = "equal" if same else "NOT EQUAL" if alive else "it had ended before"
+        left = len(list(entries(out))) - done
+        print(f"| {done} | {had} | {left} | {process.returncode} | {told} |", flush=True)
     print(f"{equal} of {flags.times} results equal that of the undisturbed run")
     if equal < flags.times:
         raise SystemExit(1)
 
 
-def await_shard(process: "subprocess.Popen[bytes]", out: Path) -> None:
-    while process.poll() is None and not list(out.glob("manifest/*")):
+def await_shards(process: "subprocess.Popen[bytes]", out: Path, count: int) -> None:
+    while process.poll() is None and len(list(entries(out))) < count:
         time.sleep(0.02)
 
 
+Nodes = tuple[str, Callable[[], None], Callable[[], int]]
+
+
 @contextmanager
-def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
-    """A cluster of two nodes with a core each: its address, and what kills the second."""
+def two_nodes() -> Iterator[Nodes]:
+    """A cluster of two nodes with a core each: its address, what kills the second, and what counts
+    the workers on that."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
@@ -216,16 +300,30 @@ def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
         initialize_head=True, head_node_args={**of_each, "include_dashboard": False}
     )  # fmt: skip
     second = cluster.add_node(**of_each)
+    raylet = second.all_processes["raylet"][0].process.pid
     try:
-        yield cluster.address, lambda: cluster.remove_node(second, allow_graceful=False)
+        yield (
+            cluster.address,
+            lambda: cluster.remove_node(second, allow_graceful=False),
+            lambda: sum("Looker" in name for name in children(raylet)),
+        )
     finally:
         cluster.shutdown()
 
 
+def children(pid: int) -> Iterator[str]:
+    """How the processes that a process started call themselves."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with suppress(OSError):
+                yield Path(f"/proc/{child}/cmdline").read_text()
+
+
 def batch(photos: Path, out: Path, address: str) -> "subprocess.Popen[bytes]":
     command = limbwise("batch", photos, "--out", out, "--format", "jsonl", "--per-shard", 3,
-                       "--precision", "f32", "--address", address, "--workers", "1,2")  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+                       "--precision", "f32", "--address", address, "--workers", "2")  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, **quiet)
 
 
 def content(out: Path) -> list[bytes]:
@@ -295,14 +393,24 @@ def listing(flags: argparse.Namespace, folder: Path) -> None:
 
 def costs(flags: argparse.Namespace, folder: Path) -> dict[str, np.ndarray]:
     from limbwise.distributed.job import settled, skeleton_of
-    from limbwise.distributed.schema import ShardWriter, as_record
+    from limbwise.distributed.schema import Record, ShardWriter, as_record
     from limbwise.outputs.records import Result
+    from limbwise.pose import Pose
 
     paths = sorted(links(flags.source, folder / "photos", min(flags.limit, 200)).iterdir())
     job = settled(precision=flags.precision)
     estimate = job.estimator()
-    for path in paths[:8]:
-        estimate(read_picture(path))
+
+    def recorded(path: Path, image: np.ndarray, poses: list[Pose]) -> Record:
+        height, width = image.shape[:2]
+        result = Result(str(path), 0, 0.0, width, height, poses, picture=True)
+        return as_record(result, job.model, job.version)
+
+    warm = ShardWriter(BytesIO(), "parquet", skeleton_of(estimate))
+    for path in paths[:8]:  # networks are compiled, and Arrow loads half a second's worth
+        image = read_picture(path)
+        warm.add(recorded(path, image, list(estimate(image))))
+    warm.close()
     parts: dict[str, list[float]] = {k: [] for k in ("read", "decode", "first", "second", "write")}
     size = 0
     with (folder / "shard").open("wb") as file:
@@ -317,9 +425,7 @@ def costs(flags: argparse.Namespace, folder: Path) -> dict[str, np.ndarray]:
             clock.append(time.perf_counter())
             poses = estimate.decode(*seen, image)
             clock.append(time.perf_counter())
-            height, width = image.shape[:2]
-            result = Result(str(path), 0, 0.0, width, height, poses, picture=True)
-            writer.add(as_record(result, job.model, job.version))
+            writer.add(recorded(path, image, poses))
             clock.append(time.perf_counter())
             size += len(data)
             for name, seconds in zip(parts, np.diff(clock), strict=True):
@@ -341,50 +447,7 @@ def costs(flags: argparse.Namespace, folder: Path) -> dict[str, np.ndarray]:
 
 
 def cluster(flags: argparse.Namespace, folder: Path) -> None:
-    """Makespan, and work done twice, for shards of several sizes and machines that fail."""
-    whole = costs(flags, folder)["whole"] / 1000
-    ideal = HUNDRED_MILLION * whole.mean() / (MACHINES * CORES)
-    print(f"\nideal: {ideal / 3600:.2f} h on {MACHINES} machines of {CORES} cores")
-    print("| pictures a shard | machines fail every | hours | over the ideal | done twice |")
-    print("|---|---|---|---|---|")
-    for per_shard in (100, 1000, 10_000):
-        for hours, name in ((float("inf"), "never"), (720.0, "30 days"), (8.0, "8 hours")):
-            taken, twice = simulated(whole, per_shard, 3600 * hours, flags.seed)
-            print(f"| {per_shard} | {name} | {taken / 3600:.2f} | {taken / ideal - 1:.1%} | "
-                  f"{twice:.2%} |")  # fmt: skip
-
-
-def simulated(seconds: np.ndarray, per_shard: int, fails: float, seed: int) -> tuple[float, float]:
-    """Seconds until the last shard is done, and the share of work that was lost.
-
-    A shard takes the sum of so many pictures (normal, by the measured mean and deviation), times
-    its machine's speed: lognormal with a deviation of 10 %, and one machine in fifty at a third. A
-    machine fails at exponential intervals, loses what it has begun, and is back after 5 minutes;
-    its shards are given to whoever is free next.
-    """
-    draw = np.random.default_rng(seed)
-    speed = np.exp(draw.normal(0, 0.1, MACHINES))
-    speed[:: MACHINES // 2] *= 3
-    mean, spread = seconds.mean() * per_shard, seconds.std() * per_shard**0.5
-    left = HUNDRED_MILLION // per_shard
-    down = draw.exponential(fails, MACHINES) if np.isfinite(fails) else np.full(MACHINES, np.inf)
-    events = [(0.0, machine) for machine in range(MACHINES) for _ in range(CORES)]
-    heapq.heapify(events)
-    end = lost = done = 0.0
-    while left:
-        now, its = heapq.heappop(events)
-        while down[its] <= now:  # it failed while this core was idle or at its end
-            down[its] += draw.exponential(fails)
-        took = max(draw.normal(mean, spread), 0.1 * mean) * speed[its]
-        if now + took > down[its]:
-            lost += max(down[its] - now, 0)
-            heapq.heappush(events, (down[its] + 300, its))
-            continue
-        left -= 1
-        done += took
-        end = max(end, now + took)
-        heapq.heappush(events, (now + took, its))
-    return end, lost / (lost + done)
+    simulated_cluster.table(costs(flags, folder)["whole"] / 1000, flags.seed)
 
 
 if __name__ == "__main__":

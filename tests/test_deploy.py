@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,16 +119,79 @@ def test_shells_can_read_the_scripts() -> None:
         assert subprocess.run(["bash", "-n", script], capture_output=True).returncode == 0
 
 
-def test_kubernetes_takes_the_pods_of_the_job() -> None:
+def fields(required: str = "", **kinds: object) -> dict[str, object]:
+    """The JSON schema of an object with these fields and no others."""
+    return {
+        "type": "object", "additionalProperties": False, "required": required.split(),
+        "properties": {
+            name: {"type": kind} if isinstance(kind, str) else kind for name, kind in kinds.items()
+        },
+    }  # fmt: skip
+
+
+# KubeRay's own fields, by its API reference (ray.io/v1) and the types its operator is built from,
+# which its CRD is generated from. What pods hold is Kubernetes' own, and checked by its schemas.
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+GROUP = {"rayStartParams": TEXTS, "template": "object"}
+CLUSTER = fields(
+    "headGroupSpec", rayVersion="string", enableInTreeAutoscaling="boolean",
+    autoscalerOptions="object", headServiceAnnotations=TEXTS, suspend="boolean",
+    headGroupSpec=fields(
+        "template", serviceType="string", headService="object", enableIngress="boolean", **GROUP
+    ),
+    workerGroupSpecs={
+        "type": "array",
+        "items": fields(
+            "groupName maxReplicas minReplicas template", groupName="string", replicas="integer",
+            minReplicas="integer", maxReplicas="integer", numOfHosts="integer",
+            scaleStrategy="object", **GROUP,
+        ),
+    },
+)  # fmt: skip
+RAY_JOB = fields(
+    "apiVersion kind metadata spec", apiVersion={"const": "ray.io/v1"}, kind={"const": "RayJob"},
+    metadata="object", spec=fields(
+        "entrypoint rayClusterSpec", entrypoint="string", rayClusterSpec=CLUSTER,
+        activeDeadlineSeconds="integer", backoffLimit="integer", submitterPodTemplate="object",
+        metadata=TEXTS, clusterSelector=TEXTS, managedBy="string", deletionStrategy="object",
+        submitterConfig=fields(backoffLimit="integer"), runtimeEnvYAML="string", jobId="string",
+        submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode"]},
+        entrypointResources="string", entrypointNumCpus="number", entrypointNumGpus="number",
+        ttlSecondsAfterFinished="integer", shutdownAfterJobFinishes="boolean", suspend="boolean",
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def ray_job() -> dict[str, Any]:
     if not all(map(importlib.util.find_spec, ("kubernetes_validate", "yaml"))):
         pytest.skip("no schemas of Kubernetes here: pip install kubernetes-validate")
-    import kubernetes_validate
     import yaml
 
-    job = yaml.safe_load((DEPLOY / "ray-job.yaml").read_text())
+    job: dict[str, Any] = yaml.safe_load((DEPLOY / "ray-job.yaml").read_text())
+    return job
+
+
+def groups(job: dict[str, Any]) -> list[dict[str, Any]]:
     cluster = job["spec"]["rayClusterSpec"]
-    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    for group in groups:
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+
+
+def test_kubernetes_takes_the_pods_of_the_job(ray_job) -> None:
+    import kubernetes_validate
+
+    for group in groups(ray_job):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, **group["template"]}
         kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
-    assert job["spec"]["entrypoint"].startswith("limbwise batch ")
+    assert ray_job["spec"]["entrypoint"].startswith("limbwise batch ")
+
+
+def test_kuberay_takes_the_fields_of_the_job(ray_job) -> None:
+    import jsonschema
+
+    jsonschema.validate(ray_job, RAY_JOB)
+    head, worker = groups(ray_job)
+    head["rayStartParams"]["num-cpus"] = 0  # these are texts
+    worker["maxReplica"] = worker.pop("maxReplicas")
+    errors = jsonschema.Draft202012Validator(RAY_JOB).iter_errors(ray_job)
+    assert {list(error.path)[2] for error in errors} == {"headGroupSpec", "workerGroupSpecs"}

@@ -202,10 +202,21 @@ def test_the_same_sources_make_the_same_shards() -> None:
 
 def test_shards_grow_with_what_there_is_to_do() -> None:
     def size(count: int) -> int:
-        return len(plan.shards([Item("picture", str(n)) for n in range(count)])[0].items)
+        several = plan.shards([Item("picture", str(n)) for n in range(count)])
+        return max(len(shard.items) for shard in several)
 
-    assert [size(10), size(2_000), size(100_000)] == [10, 32, 100]
+    assert [size(3), size(2_000), size(100_000)] == [3, 32, 100]
     assert plan.LARGEST == 1000
+
+
+def test_the_first_shards_are_small_unless_somebody_says_how_large() -> None:
+    several = [Item("picture", str(n)) for n in range(100)]
+
+    def sizes(size: int | None) -> list[int]:
+        return [len(shard.items) for shard in plan.shards(several, size)]
+
+    assert sizes(None) == [4, 4, 8, 8, 16, 16, 32, 12]
+    assert sizes(40) == [40, 40, 20]
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])

@@ -84,7 +84,10 @@ def batch(
     ] = "local",
     per_shard: Annotated[
         int | None,
-        typer.Option("--per-shard", min=1, max=MANY, help="Pictures in a shard; 32 to 1000."),
+        typer.Option(
+            "--per-shard", min=1, max=MANY,
+            help="Pictures in a shard; 32 to 1000 if absent, and fewer in the first ones.",
+        ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make all of an output folder anew.")

@@ -58,6 +58,11 @@ def _rows(reports: Sequence[Report]) -> dict[str, Any]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
+def _rows_of(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    columns = [values.tolist() for values in batch.values()]
+    return (dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True))
+
+
 @contextmanager
 def running(address: str, workers: int, memory: int = MEMORY) -> Iterator[None]:
     """Ray, as long as the block lasts: "local" starts it in this machine with so many workers,
@@ -184,8 +189,10 @@ def _reports(
         actor, fn_constructor_args=(job, store), batch_size=1, compute=pool, num_cpus=1
     )
     try:
-        for row in reports.iter_rows():
-            yield Report(**row)
+        # Row by row Ray would hold each report back until there is the next
+        for batch in reports.iter_batches(batch_size=None, prefetch_batches=0):
+            for row in _rows_of(batch):
+                yield Report(**row)
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = (lines or [type(error).__name__])[-1][:200]

@@ -13,6 +13,7 @@ from .sources import Item
 
 SMALLEST, LARGEST = 32, 1000  # pictures in a shard, unless somebody says how many
 SHARDS = 1000  # that are aimed at between the two
+FIRST = 4  # pictures in the first two, from which on two and two have twice as many
 
 
 class Shard(NamedTuple):
@@ -40,18 +41,23 @@ def shard_of(items: Sequence[Item]) -> Shard:
 
 
 def shards(items: Sequence[Item], size: int | None = None) -> list[Shard]:
-    """Pictures in groups of `size`, a film or a piece of one by itself."""
-    size = size or min(max(len(items) // SHARDS, SMALLEST), LARGEST)
-    return [shard_of(group) for group in _groups(items, size)]
+    """Pictures in groups of `size`, a film or a piece of one by itself.
+
+    Where nobody says a size the first groups are small: something is done soon, and what is wrong
+    shows soon, while workers that compile their networks are slow.
+    """
+    usual = size or min(max(len(items) // SHARDS, SMALLEST), LARGEST)
+    return [shard_of(group) for group in _groups(items, usual if size else FIRST, usual)]
 
 
-def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def _groups(items: Iterable[Item], first: int, usual: int) -> Iterator[list[Item]]:
     group: list[Item] = []
+    done = 0
     for item in items:
-        film = item.kind == "film"
+        film, size = item.kind == "film", min(first << min(done // 2, 16), usual)
         if group and (film or len(group) == size or group[-1].kind == "film"):
             yield group
-            group = []
+            group, done = [], done + 1
         group.append(item)
     if group:
         yield group
