@@ -89,7 +89,7 @@ def measured(bundled: Bundled, val: Path) -> tuple[dict[str, Any], list[dict[str
 def price(bundled: Bundled) -> dict[str, float]:
     """Millions of parameters, and GMACs of a picture of 4 to 3 with four people."""
     first = load_checkpoint(bundled.first.checkpoint)
-    height = first.description.height
+    height = bundled.height or first.description.height
     sides = (height * 3 // 4, height) if first.description.fit != "height" else (
         height, height * 4 // 3
     )  # fmt: skip
