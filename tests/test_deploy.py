@@ -129,7 +129,7 @@ def fields(required: str = "", **kinds: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-# KubeRay's own fields, by its API reference (ray.io/v1) and the types its operator is built from,
+# KubeRay's own fields (ray.io/v1), by the types its operator is built from,
 # which its CRD is generated from. What pods hold is Kubernetes' own, and checked by its schemas.
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 GROUP = {"rayStartParams": TEXTS, "template": "object"}
