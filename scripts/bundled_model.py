@@ -3,7 +3,7 @@
     python scripts/bundled_model.py STEM runs/mine/last.safetensors held.json pack/images \\
         --calibration folder [--first detector.onnx] [--out src/limbwise/models]
 
-STEM is one of the catalogue's (src/limbwise/catalogue.py): limbwise-detector, limbwise-pose,
+STEM is one of the catalogue's (src/limbwise/models/catalogue.py): limbwise-detector, limbwise-pose,
 limbwise-pose-fast, limbwise. Written are an ONNX file with weights in fp16, a checkpoint where that
 file does not hold all weights, and int8 for OpenVINO if it loses at most --max-drop AP on the
 held-out pictures. The ranges of int8 come from the pictures in --calibration. A second stage is

@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run on two cores at once; threads that wait for each other on the same cores take minutes.
@@ -49,6 +50,15 @@ needs_reference = pytest.mark.skipif(
 needs_val = pytest.mark.skipif(
     not (VAL / "annotations.json").is_file(), reason="the validation pictures are not here"
 )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Batches and networks as small as those of some tests are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

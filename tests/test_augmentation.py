@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,13 +34,7 @@ ONLY_PLACE = {  # no other colours, so that what was painted is found again
 STILL = {"shift": 0, "stretch": 0, "turn": 0, "turn_any": 0, "flip": 0, "mosaic": 0} | ONLY_PLACE
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Batches as small as these are slower on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 People = list[list[tuple[float, float, int]]]  # keypoints x, y, state of each person

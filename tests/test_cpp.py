@@ -47,9 +47,10 @@ def said(*words: object) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.mark.parametrize("pair", ["accurate", "fast"])
 def test_it_writes_the_lines_that_python_writes(pair: str, film: Path, tmp_path: Path) -> None:
-    second = CATALOGUE[pair].second
-    assert second
-    done = said(DETECTOR, second.plain, film, 2)
+    bundled = CATALOGUE[pair]
+    assert bundled.second
+    size = [] if bundled.height is None else ["f32", bundled.height]
+    done = said(DETECTOR, bundled.second.plain, film, 2, *size)
     assert done.returncode == 0, done.stderr
     ours = tmp_path / "python.jsonl"
     words = ["run", str(film), "--model", pair, "--precision", "f32", "--no-track"]
@@ -87,6 +88,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(film: Path, tmp_path: Path
         ((SECOND, DETECTOR, film), "is not a detector"),
         ((DETECTOR, DETECTOR, film), "is not a second stage"),
         ((DETECTOR, SECOND, film, "many"), "THREADS is a number"),
+        ((DETECTOR, SECOND, film, 2, "f32", 8), "SIZE is a number"),
     ]:
         done = said(*words)
         assert done.returncode == 2

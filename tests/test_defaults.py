@@ -27,7 +27,7 @@ from limbwise.evaluation.evaluate import evaluate
 from limbwise.export.int8 import quantise
 from limbwise.export.onnx import export
 from limbwise.geometry import letterbox
-from limbwise.models.catalogue import DEFAULT, SAMPLE
+from limbwise.models.catalogue import CATALOGUE, DEFAULT, SAMPLE
 from limbwise.networks.checkpoint import NETWORKS
 from limbwise.outputs.draw import draw
 from limbwise.proportions import without_impossible
@@ -163,6 +163,12 @@ def test_a_default_of_python_is_the_one_that_figures_were_measured_with(function
 def test_a_network_is_the_one_that_its_weights_were_learnt_with(name: str) -> None:
     for trait, value in NETWORK_TRAITS[name].items():
         assert getattr(NETWORKS[name], trait) == pytest.approx(value), trait
+
+
+def test_int8_and_the_pairs_sizes_are_those_that_figures_were_measured_with() -> None:
+    parts = {name: its.float_parts for name, its in NETWORKS.items() if its.float_parts}
+    assert parts == {"lite-hrnet": ("stem_short", "stem_long", "branches", "head")}
+    assert {name: its.height for name, its in CATALOGUE.items() if its.height} == {"fast": 256}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

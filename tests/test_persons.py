@@ -131,7 +131,7 @@ def test_everybody_comes_once_an_epoch_with_their_own_labels(tmp_path: Path) -> 
         assert right > 0.9 * total
 
 
-def test_what_a_first_look_said_is_told_in_the_pixels_of_the_crop() -> None:
+def test_prior_keypoints_are_in_the_pixels_of_the_crop() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
     samples = world(*[(image, [stick_figure()], [])] * 100)
     said = samples.keypoints + torch.tensor([3.0, -2.0])

@@ -26,7 +26,7 @@ from browsing import PROBLEM, SHOWN, Page, browser, needs_chromium, npm_package
 from conftest import VAL
 from limbwise import boxes, estimator, pose, proportions, refine
 from limbwise.estimator import SAMPLE, load
-from limbwise.models.catalogue import MODELS
+from limbwise.models.catalogue import CATALOGUE, MODELS
 from limbwise.server.static_page import OWN, RUNTIME, SHARED, STATIC
 
 MEGABYTES = 12
@@ -67,7 +67,9 @@ def test_all_files_of_the_page_are_in_the_folder_and_kept_for_offline(tmp_path, 
         for name in re.findall(r'from "\./(.+?)"', path.read_text())
     ]
     assert {*imported} <= made
-    assert [path.name for path in tmp_path.iterdir()] == ["onnxruntime-web", "site"] or True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["onnxruntime-web", "site"]
+    about = json.loads((tmp_path / "site/about.json").read_text())
+    assert about["stages"]["first"]["height"] == CATALOGUE["fast"].height
 
 
 @pytest.mark.parametrize(

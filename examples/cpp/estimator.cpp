@@ -21,7 +21,7 @@ static std::pair<std::shared_ptr<ov::Model>, nlohmann::json> read(ov::Core& core
 }
 
 Pair::Pair(const std::string& detector_file, const std::string& second_file, cv::Size size,
-           int threads, const std::string& precision) {
+           int threads, const std::string& precision, int input_side) {
     ov::Core core;
     ov::AnyMap options = {ov::inference_num_threads(threads), ov::num_streams(threads),
                           ov::hint::enable_cpu_pinning(false),
@@ -37,7 +37,7 @@ Pair::Pair(const std::string& detector_file, const std::string& second_file, cv:
     auto [model, its] = read(core, detector_file);
     if (!its.value("boxes", false) || its.value("fit", "") != "side")
         throw BadInput(detector_file + " is not a detector of people");
-    side = its["height"], multiple = its["multiple"];
+    side = input_side ? input_side : int(its["height"]), multiple = its["multiple"];
     auto [second, seen] = read(core, second_file);
     if (!seen["crop"].is_array() || seen.value("prior", false) ||
         seen["skeleton"]["keypoints"].size() != 17)

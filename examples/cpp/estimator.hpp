@@ -17,9 +17,10 @@ struct BadInput : std::runtime_error {
 // The two networks. Compiled once for as many streams of one thread as there are threads, since
 // small networks gain more from two pictures at once than from two threads on one.
 struct Pair {
-    // For pictures of `size`; BadInput if a file is none of limbwise's, or another stage's.
+    // For pictures of `size`, whose longer side becomes `input_side` pixels (0: what the detector says);
+    // BadInput if a file is none of limbwise's, or another stage's.
     Pair(const std::string& detector, const std::string& second_stage, cv::Size size, int threads,
-         const std::string& precision);
+         const std::string& precision, int input_side);
 
     int side, multiple;  // of the detector's input
     cv::Size crop;       // the second stage's input

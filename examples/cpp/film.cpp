@@ -1,6 +1,6 @@
 // A film's poses as JSON lines, the same as `limbwise run FILM --no-track --json -`.
 //
-//     limbwise_film DETECTOR SECOND_STAGE FILM [THREADS] [f32|bf16]  > poses.jsonl
+//     limbwise_film DETECTOR SECOND_STAGE FILM [THREADS] [f32|bf16] [SIZE]  > poses.jsonl
 //
 // Every thread takes the next frame, goes the whole way with it, and writes when it is its turn:
 // no thread waits for a part of another's frame.
@@ -130,17 +130,20 @@ static void work(Film& film, Estimator& estimate, Lines& lines) try {
 }
 
 static void run(const std::vector<std::string>& words) {
-    if (words.size() < 3 || words.size() > 5)
-        throw BadInput("limbwise_film DETECTOR SECOND_STAGE FILM [THREADS] [f32|bf16]");
+    if (words.size() < 3 || words.size() > 6)
+        throw BadInput("limbwise_film DETECTOR SECOND_STAGE FILM [THREADS] [f32|bf16] [SIZE]");
     int threads = words.size() > 3 ? std::atoi(words[3].c_str())
                                    : int(std::thread::hardware_concurrency());
     std::string precision = words.size() > 4 ? words[4] : "f32";
     if (threads < 1 || (precision != "f32" && precision != "bf16"))
         throw BadInput("THREADS is a number from 1, the precision f32 or bf16");
+    int side = words.size() > 5 ? std::atoi(words[5].c_str()) : 0;  // 0: what the detector says
+    if (words.size() > 5 && (side < 32 || side > 4096))
+        throw BadInput("SIZE is a number from 32 to 4096");
     cv::setNumThreads(1);
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
     Film film(words[2]);
-    Pair pair(words[0], words[1], film.ahead.picture.size(), threads, precision);
+    Pair pair(words[0], words[1], film.ahead.picture.size(), threads, precision, side);
     std::vector<Estimator> estimators;
     for (int n = 0; n < threads; ++n) estimators.emplace_back(pair);
     Lines lines;

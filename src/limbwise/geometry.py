@@ -38,8 +38,7 @@ class View:
 
     def inverse(self, xy: NDArray[np.floating]) -> Points:
         """(..., 2) input pixels to image pixels."""
-        a, b, c, d = self.matrix[:, :2].ravel().tolist()  # so small that np.linalg takes longer
-        inverse = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+        inverse = np.linalg.inv(self.matrix[:, :2])
         moved: Points = ((xy - self.matrix[:, 2]) @ inverse.T).astype(np.float32)
         return moved
 

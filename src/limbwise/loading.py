@@ -7,7 +7,7 @@ from .backends import mobile, onnxruntime, openvino, pytorch
 from .backends.base import Backend, is_checkpoint
 from .backends.precision import Way, fastest, ways
 from .errors import BadInput
-from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, Network, named
+from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, Network, named, own_height
 
 
 def load_pair(
@@ -38,9 +38,9 @@ def load_pair(
         return pytorch.load(path, threads, precision, device)
 
     first, second = stages(model, person)
-    bundled, finder = named(model), started(first)
-    if bundled and bundled.height:
-        finder = replace(finder, description=replace(finder.description, height=bundled.height))
+    finder = started(first)
+    if height := own_height(model):
+        finder = replace(finder, description=replace(finder.description, height=height))
     return finder, started(second) if second else None
 
 

@@ -44,7 +44,7 @@ def without_impossible(pose: Pose, max_ratio: float = MAX_RATIO) -> Pose:
     sure = sizes[(both > _SURE) & np.isfinite(sizes)]
     if len(sure) < 4:
         return pose
-    too_long = np.flatnonzero(sizes > max_ratio * _third_quartile(sure))
+    too_long = np.flatnonzero(sizes > max_ratio * np.quantile(sure, 0.75))
     if not len(too_long):
         return pose
     xy, confidence = pose.xy.copy(), pose.confidence.copy()
@@ -52,13 +52,6 @@ def without_impossible(pose: Pose, max_ratio: float = MAX_RATIO) -> Pose:
     lost = np.where(weaker, start, end)[too_long]
     xy[lost], confidence[lost] = np.nan, 0
     return type(pose)(pose.skeleton, xy, confidence, pose.score, pose.id)
-
-
-def _third_quartile(values: NDArray[np.floating]) -> float:
-    """As `np.quantile(values, 0.75)`, which takes 15 times as long for a dozen values."""
-    place = 0.75 * (len(values) - 1)
-    below, above = np.sort(values)[[int(place), -int(-place // 1)]]
-    return float(below + (place - int(place)) * (above - below))
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import BadInput
 from ..estimator import stages
-from ..models.catalogue import Network, named
+from ..models.catalogue import Network, own_height
 from .options import PLACE, ModelOption, PersonOption
 from .terminal import failing_in_one_line, stderr
 
@@ -44,9 +44,8 @@ def page(
         if said is None:
             raise BadInput(f"{path} was not exported by limbwise: it does not say what it is")
     first, second = (said for said in about if said is not None)
-    bundled = named(model)
-    if bundled and bundled.height:
-        first = replace(first, height=bundled.height)
+    if height := own_height(model):
+        first = replace(first, height=height)
     found, version = runtime_files(runtime, RUNTIME)
     files = static_page(paths[0], paths[1], first, second, found, version)
     _write(static, files)

@@ -13,7 +13,7 @@ from .. import __version__
 from ..backends import openvino
 from ..estimator import MIN_SCORE, Estimator
 from ..loading import checked, stages, way
-from ..models.catalogue import named
+from ..models.catalogue import named, own_height
 from ..places import with_weights
 from ..skeleton import BODY, COCO, Skeleton
 
@@ -65,7 +65,7 @@ def settled(
             digest.update(file.read_bytes())
     name = bundled.name if bundled else Path(str(model)).stem
     version = f"{__version__}-{digest.hexdigest()[:12]}"
-    height = height or (bundled.height if bundled else None)
+    height = height or own_height(model)
     return Job(ways, name, version, height, min_score, max_people, smooth)
 
 

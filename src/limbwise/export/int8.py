@@ -155,7 +155,7 @@ def _boxes(image: Image, first: Backend, height: int | None) -> Floats:
     return np.array([box_of(pose) for pose in poses], np.float32).reshape(-1, 5)
 
 
-def _write(plain: bytes, inputs: list[Given], path: Path, float_parts: Sequence[str] = ()) -> None:
+def _write(plain: bytes, inputs: list[Given], path: Path, float_parts: Sequence[str]) -> None:
     """Quantises with NNCF's statistics over the inputs; ONNX stays ONNX."""
     import nncf
     import onnx

@@ -71,6 +71,12 @@ CATALOGUE = {
 }
 
 
+def own_height(model: str | Path | None) -> int | None:
+    """The input size that a bundled model asks for of its first stage, if it does."""
+    bundled = named(model)
+    return bundled.height if bundled else None
+
+
 @cache
 def _figures() -> dict[str, Any]:
     path = MODELS / "models.json"
