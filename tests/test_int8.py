@@ -127,6 +127,21 @@ def test_a_second_stage_in_int8_keeps_the_people_of_the_first(kind, told, photos
     parts = LiteHRNet.float_parts if kind == "bundled" else ()
     names = [name for name in _int8_layers(out) if name.split("/")[2].split(".")[0] in parts]
     assert (len(_int8_layers(out)) > 50, names) == (True, [])
+    if kind == "bundled":
+        assert any(low < 0 and low + high > 0.1 * high for low, high in _ranges(out))
+
+
+def _ranges(path: Path) -> list[tuple[float, float]]:
+    """From where to where one value for a whole map is rounded."""
+    import openvino as ov
+
+    model = ov.Core().read_model(path)
+    rounded = (op for op in model.get_ordered_ops() if op.get_type_name() == "FakeQuantize")
+    ends = [[op.input_value(n).get_node() for n in (1, 2)] for op in rounded]
+    return [
+        (float(low.data.item()), float(high.data.item())) for low, high in ends
+        if low.get_type_name() == high.get_type_name() == "Constant" and low.data.size == 1
+    ]  # fmt: skip
 
 
 def _int8_layers(path: Path) -> list[str]:
