@@ -26,8 +26,9 @@ from original import people as original_people
 from limbwise.backends.base import Backend
 from limbwise.bench import Timing, interleaved, machine, stages
 from limbwise.decode import decode
-from limbwise.estimator import SAMPLE, Estimator, load
+from limbwise.estimator import SAMPLE, Estimator, load, load_pair
 from limbwise.geometry import letterbox
+from limbwise.models.catalogue import CATALOGUE
 from limbwise.network_output import NetworkOutput
 from limbwise.skeleton import BODY
 from limbwise.sources.image import read_picture
@@ -72,6 +73,10 @@ def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
         label = f"{name}, {precision}"
         print(f"{label}: {said}, {len(way(four))} and {len(way(twenty))} people")
         jobs[f"{label}, four"] = partial(way, four)
+        first = load_pair(CATALOGUE[name].first.plain, person=False, precision="f32")[0]
+        if precision == "fast" and way.height != first.description.height:
+            usual = way.at(first.description.height)
+            jobs[f"{label}, four, at {usual.height}"] = partial(usual, four)
         if precision == "fast" and way.person:
             jobs[f"{label}, twenty"] = partial(way, twenty)
             parts = stages(way, four).items()
