@@ -1,5 +1,6 @@
 """Boxes to poses, with a network that sees three lights: places, scores, and who is kept."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import standing
 from limbwise.backends.base import Backend
 from limbwise.description import Description
 from limbwise.network_output import NetworkOutput
 from limbwise.pose import Pose
 from limbwise.refine import box_of, box_view, mirrored_maps, poses_in_boxes, refine
-from limbwise.skeleton import Skeleton
+from limbwise.skeleton import BODY, COCO, Skeleton
 from test_refine import LIGHTS, SIZE, lit, pose, seeing_lights
 
 
@@ -97,17 +99,42 @@ def test_a_mirrored_look_changes_nothing_where_both_agree() -> None:
 # A network that says the same of every crop, so that places are known to a hundredth of a cell.
 
 
-def saying(places: list[tuple[float, float]], heights: tuple = (1.0, 1.0, 1.0)) -> Backend:
+def saying(
+    places: Sequence[tuple[float, float]], heights: Sequence[float] = (1.0, 1.0, 1.0),
+    skeleton: Skeleton = LIGHTS,
+) -> Backend:  # fmt: skip
     """Of every crop that its keypoints are at these pixels of it."""
     y, x = np.mgrid[: SIZE[0] // 4, : SIZE[1] // 4] * 4 + 1.5
     maps = [high * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32)
             for (a, b), high in zip(places, heights, strict=True)]  # fmt: skip
-    its = Description("same", LIGHTS, 4, 8, SIZE[0], crop=SIZE, prior=False)
+    its = Description("same", skeleton, 4, 8, SIZE[0], crop=SIZE, prior=False)
     return Backend(its, "same", lambda crops: (np.array([maps] * len(crops), np.float32),))
 
 
 MIDDLE = [(30.0, 40.0), (60.0, 60.0), (40.0, 90.0)]
 DARK = np.zeros((400, 500, 3), np.uint8)
+
+
+def test_keypoints_above_a_fifth_count_in_the_score() -> None:
+    at = [(29.5, 41.5), (61.5, 61.5), (41.5, 89.5)]  # the middles of cells
+    (pose,) = poses_in_boxes(DARK, BOX[None], saying(at, (0.9, 0.21, 0.19)))
+    assert pose.found.all()
+    assert pose.score == pytest.approx(((0.9 + 0.21) / 2) ** 2 * BOX[4], abs=1e-5)
+
+
+def test_an_eye_at_the_knee_is_not_found_and_the_neck_is_between_the_shoulders() -> None:
+    person = standing(110, SIZE[1] / 2, 25).as_skeleton(COCO)
+    eye, knee = (COCO.index[name] for name in ("left_eye", "left_knee"))
+    for place, lost in ((person.xy[eye], set()), (person.xy[knee], {"left_eye"})):
+        person.xy[eye] = place
+        heights = np.where(np.arange(17) == eye, 0.5, 0.9)
+        (pose,) = poses_in_boxes(DARK, BOX[None], saying(person.xy, heights, COCO))
+        assert pose.skeleton == BODY
+        missing = np.flatnonzero(~pose.found)
+        assert {BODY.keypoints[place] for place in missing} == lost
+        assert not pose.confidence[missing].any()
+        middle = (pose["left_shoulder"] + pose["right_shoulder"]) / 2
+        assert np.allclose(pose["neck"], middle, atol=1e-3)
 
 
 def test_two_who_are_alike_for_the_size_of_their_boxes_are_one() -> None:

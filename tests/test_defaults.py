@@ -30,7 +30,7 @@ from limbwise.geometry import letterbox
 from limbwise.models.catalogue import CATALOGUE, DEFAULT, SAMPLE
 from limbwise.networks.checkpoint import NETWORKS
 from limbwise.outputs.draw import draw
-from limbwise.proportions import without_impossible
+from limbwise.proportions import impossible
 from limbwise.refine import box_view, poses_in_boxes, refine
 from limbwise.server.guard import LOOPBACK, Guard, Limits
 from limbwise.skeleton import BODY
@@ -56,7 +56,7 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
     refine: {"max_people": 30, "nms_oks": 0.7, "use_prior": True},
     poses_in_boxes: {"min_confidence": 0.1, "nms_oks": 0.75},
     box_view: {"margin": 1.25},
-    without_impossible: {"max_ratio": 3.0},
+    impossible: {"max_ratio": 3.0},
     Description: {"stride": 8, "multiple": 8, "height": 368, "fit": "height"},
     # From people to what is shown of them.
     Tracker: {

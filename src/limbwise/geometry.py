@@ -4,6 +4,7 @@ The pixel convention: the centre of a pixel is a whole number, so scaling by s t
 (x + 0.5) * s - 0.5. cv2.resize follows the same rule.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -41,6 +42,14 @@ class View:
         inverse = np.linalg.inv(self.matrix[:, :2])
         moved: Points = ((xy - self.matrix[:, 2]) @ inverse.T).astype(np.float32)
         return moved
+
+
+def inverse_of(views: Sequence[View], xy: NDArray[np.floating]) -> Points:
+    """(N, K, 2) input pixels, K of each of N views, to image pixels."""
+    matrices = np.stack([view.matrix for view in views])
+    turned = np.linalg.inv(matrices[:, :, :2]).transpose(0, 2, 1)
+    moved: Points = ((xy - matrices[:, None, :, 2]) @ turned).astype(np.float32)
+    return moved
 
 
 def letterbox(

@@ -16,6 +16,7 @@ _FLOOR = 1e-6  # a heatmap's logarithm starts here
 
 
 _BORDER = 2  # cells of minus infinity round a heatmap, so that every cell has its neighbours
+_AROUND = np.arange(-_BORDER, _BORDER + 1)[:, None, None]  # steps along an axis: (5, axis, peak)
 
 
 _USUAL_CURVATURE = (8 / 7) ** 2  # of the logarithm of a Gaussian of sigma 7 pixels, in cells of 8
@@ -46,7 +47,8 @@ def find_peaks(heatmaps: Floats, threshold: float) -> Peaks:
     cells = _one_per_plateau(cells, flat, columns)
     plane, column = np.divmod(cells, columns)
     kind, row = np.divmod(plane, rows)
-    xy = np.stack([column, row], axis=1) - _BORDER + _offsets(flat, cells, columns)
+    lines = flat[cells + np.array([[1], [columns]]) * _AROUND]
+    xy = np.stack([column, row], axis=1) - _BORDER + _offsets(lines)
     return Peaks(kind, xy.astype(np.float32), np.minimum(flat[cells], 1))
 
 
@@ -54,17 +56,15 @@ def argmax(heatmaps: Floats) -> tuple[Floats, Floats]:
     """(N, K, h, w), one person each, to the highest place of each: xy (N, K, 2) in cells, and its
     height (N, K)."""
     *several, rows, columns = heatmaps.shape
-    planes = heatmaps.reshape(-1, rows, columns)
-    edge = ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER))
-    padded = np.pad(planes, edge, constant_values=-np.inf)
-    row, column = np.divmod(planes.reshape(len(planes), -1).argmax(axis=1), columns)
-    wide = columns + 2 * _BORDER
-    cells = (
-        (np.arange(len(planes)) * (rows + 2 * _BORDER) + row + _BORDER) * wide + column + _BORDER
-    )
-    flat = padded.reshape(-1)
-    xy = np.stack([column, row], axis=1) + _offsets(flat, cells, wide)
-    return xy.reshape(*several, 2).astype(np.float32), flat[cells].reshape(several)
+    flat = heatmaps.reshape(-1, rows * columns)
+    highest = flat.argmax(axis=1)
+    places = np.stack(np.divmod(highest, columns)[::-1])  # (axis, peak): column, row
+    along = places + _AROUND
+    inside = (along >= 0) & (along < [[columns], [rows]])
+    cells = np.where(inside, highest + np.array([[1], [columns]]) * _AROUND, 0)
+    lines = np.where(inside, flat[np.arange(len(flat)), cells], -np.inf)
+    xy = places.T + _offsets(lines)
+    return xy.reshape(*several, 2).astype(np.float32), lines[2, 0].reshape(several)
 
 
 def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
@@ -79,24 +79,25 @@ def _one_per_plateau(cells: Ints, flat: Floats, columns: int) -> Ints:
     return np.array(sorted(kept), np.intp)
 
 
-def _offsets(flat: Floats, cells: Ints, columns: int) -> NDArray[np.float64]:
+def _offsets(lines: Floats) -> NDArray[np.float64]:
     """(P, 2) from a peak's cell to the top of the parabola through the logs, within half a cell.
 
     As in DARK (Zhang et al. 2020, arXiv 1910.06278), one axis at a time. Where a neighbour is
     beyond the border, or belongs to another person's peak since the map rises again behind it, the
     slope on the other side is taken, with the curvature of the other axis (the Gaussian is round).
+
+    Args:
+        lines: (5, 2, P) heights two cells before each peak to two behind it, along x and along y;
+            -inf beyond the border.
     """
-    steps = np.array([[1], [columns]])  # (axis, peak)
-    here = _log(flat[cells])
-    before, after = _log(flat[cells - steps]), _log(flat[cells + steps])
+    beside = lines[[1, 3]]
+    before, here, after = _log(lines[1:4])
     curvature = 2 * here - before - after
-    outside = np.isneginf(np.minimum(flat[cells - steps], flat[cells + steps]))
-    curvature = np.where(outside, 0, curvature)
+    curvature = np.where(np.isneginf(beside.min(axis=0)), 0, curvature)
     roundest = curvature.max(axis=0)
     roundest = np.where(roundest > 0, roundest, _USUAL_CURVATURE)
     offset = (after - before) / (2 * np.maximum(curvature, 1e-6))
-    shared_before = flat[cells - 2 * steps] >= flat[cells - steps]
-    shared_after = flat[cells + 2 * steps] >= flat[cells + steps]
+    shared_before, shared_after = lines[[0, 4]] >= beside
     offset = np.where(shared_after, (here - before) / roundest - 0.5, offset)
     offset = np.where(shared_before, (after - here) / roundest + 0.5, offset)
     offsets: NDArray[np.float64] = offset.clip(-0.5, 0.5).T

@@ -1,6 +1,6 @@
 """One person: where each keypoint is, how sure of it, how sure of the whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -81,18 +81,24 @@ class Pose:
 
     def as_skeleton(self, skeleton: Skeleton) -> "Pose":
         """The same person in another order; neck and mid_hip are made where they were not found."""
-        own, first, second = _sources(self.skeleton, skeleton)
-        nowhere = np.full((1, 2), np.nan, np.float32)
-        xy = np.concatenate([self.xy, nowhere])
-        confidence = np.append(self.confidence, np.float32(0))
-        given = ~np.isnan(xy[own, 0])
-        between = (xy[first] + xy[second]) / 2
-        surest = np.minimum(confidence[first], confidence[second])
-        moved = np.where(given[:, None], xy[own], between)
-        sure = np.where(given, confidence[own], np.where(np.isnan(between[:, 0]), 0, surest))
-        return replace(
-            self, skeleton=skeleton, xy=moved.astype(np.float32), confidence=sure.astype(np.float32)
-        )
+        xy, confidence = converted(self.xy, self.confidence, self.skeleton, skeleton)
+        return replace(self, skeleton=skeleton, xy=xy, confidence=confidence)
+
+
+def converted(xy: Array, confidence: Array, own: Skeleton, target: Skeleton) -> tuple[Array, Array]:
+    """Keypoints (..., K, 2) and confidences (..., K) of one skeleton in another's order; neck and
+    mid_hip are made where they were not found."""
+    places, first, second = _sources(own, target)
+    nowhere = np.full((*xy.shape[:-2], 1, 2), np.nan, np.float32)
+    xy = np.concatenate([xy, nowhere], axis=-2)
+    confidence = np.concatenate([confidence, np.zeros_like(nowhere[..., 0])], axis=-1)
+    given = ~np.isnan(xy[..., places, 0])
+    between = (xy[..., first, :] + xy[..., second, :]) / 2
+    surest = np.minimum(confidence[..., first], confidence[..., second])
+    surest = np.where(np.isnan(between[..., 0]), 0, surest)
+    moved = np.where(given[..., None], xy[..., places, :], between)
+    sure = np.where(given, confidence[..., places], surest)
+    return moved.astype(np.float32), sure.astype(np.float32)
 
 
 @lru_cache(maxsize=32)
@@ -124,9 +130,29 @@ def oks(pose: Pose, others: list[Pose], area: float) -> NDArray[np.float64]:
     """
     if not others:
         return np.zeros(0)
-    square = np.square(np.stack([other.xy for other in others]) - pose.xy).sum(axis=2)
-    variance = np.square(2 * np.asarray(pose.skeleton.sigmas))
+    theirs = np.stack([other.xy for other in others])
+    alike = similarities(pose.xy[None], theirs, np.array([area]), pose.skeleton.sigmas)
+    return alike.reshape(-1)
+
+
+def similarities(
+    xy: Array, others: Array, areas: NDArray[np.floating], sigmas: Sequence[float]
+) -> NDArray[np.float64]:
+    """Object keypoint similarity of each of N people to each of M others.
+
+    Args:
+        xy: (N, K, 2), nan where a keypoint was not found.
+        others: (M, K, 2).
+        areas: (N,) of the first, in square pixels.
+        sigmas: K, of the skeleton.
+
+    Returns:
+        (N, M) as `oks` has it.
+    """
+    square = np.square(others - xy[:, None]).sum(axis=3)
+    variance = np.square(2 * np.asarray(sigmas))
     both = ~np.isnan(square)
-    similar = np.exp(-np.where(both, square, 0) / (2 * variance * max(area, 1e-6)))
-    total: NDArray[np.float64] = (similar * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+    spread = 2 * variance * np.maximum(areas, 1e-6)[:, None, None]
+    similar = np.exp(-np.where(both, square, 0) / spread)
+    total: NDArray[np.float64] = (similar * both).sum(axis=2) / np.maximum(both.sum(axis=2), 1)
     return total

@@ -10,8 +10,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .pose import Pose
 from .skeleton import Skeleton
+
+Floats = NDArray[np.float32]
 
 # Lengths of limbs in parts of the body's height, roughly those of an adult (Winter 2009,
 # Biomechanics and Motor Control of Human Movement, figure 4.1; the head's are the author's own).
@@ -30,28 +31,48 @@ MAX_RATIO = 3.0  # times as long as the body's other limbs say that a limb may b
 _SURE = 0.2  # confidence of both ends of a limb that says how large the body is
 
 
-def without_impossible(pose: Pose, max_ratio: float = MAX_RATIO) -> Pose:
-    """The pose without the less sure end of each limb that is more than `max_ratio` times as long
-    as the others say; skeletons without a person's limbs stay as they are.
+def impossible(
+    skeleton: Skeleton, xy: Floats, confidence: Floats, max_ratio: float = MAX_RATIO
+) -> NDArray[np.bool_]:
+    """Which keypoints cannot be: the less sure end of each limb that is more than `max_ratio` times
+    as long as the person's others say; none of skeletons without a person's limbs.
 
-    The body's size is the third quartile of what its sure limbs say, since turned limbs look short.
+    A body's size is the third quartile of what its sure limbs say, since turned limbs look short.
+
+    Args:
+        skeleton: of all P people.
+        xy: (P, K, 2) pixels, nan where a keypoint was not found.
+        confidence: (P, K).
+        max_ratio: see above.
+
+    Returns:
+        (P, K).
     """
-    start, end, lengths = _limbs(pose.skeleton)
-    if not len(start):
-        return pose
-    sizes = np.hypot(*(pose.xy[end] - pose.xy[start]).T) / lengths
-    both = np.minimum(pose.confidence[start], pose.confidence[end])
-    sure = sizes[(both > _SURE) & np.isfinite(sizes)]
-    if len(sure) < 4:
-        return pose
-    too_long = np.flatnonzero(sizes > max_ratio * np.quantile(sure, 0.75))
-    if not len(too_long):
-        return pose
-    xy, confidence = pose.xy.copy(), pose.confidence.copy()
-    weaker = pose.confidence[start] < pose.confidence[end]
-    lost = np.where(weaker, start, end)[too_long]
-    xy[lost], confidence[lost] = np.nan, 0
-    return type(pose)(pose.skeleton, xy, confidence, pose.score, pose.id)
+    start, end, lengths = _limbs(skeleton)
+    lost = np.zeros(confidence.shape, np.bool_)
+    if not lost.size or not len(start):
+        return lost
+    across, down = np.moveaxis(xy[:, end] - xy[:, start], 2, 0)
+    sizes = np.hypot(across, down) / lengths
+    first, second = confidence[:, start], confidence[:, end]
+    sure = (np.minimum(first, second) > _SURE) & np.isfinite(sizes)
+    judged = np.flatnonzero(sure.sum(axis=1) >= 4)
+    limit = max_ratio * _third_quartile(sizes[judged], sure[judged])
+    row, limb = np.nonzero(sizes[judged] > limit[:, None])
+    person = judged[row]
+    lost[person, np.where(first < second, start, end)[person, limb]] = True
+    return lost
+
+
+def _third_quartile(values: NDArray[np.float64], which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(P,) of those values of each row (P, L) that are meant, one at least, in proportion between
+    neighbours."""
+    row = np.arange(len(values))
+    ordered = np.sort(np.where(which, values, np.inf), axis=1)
+    place = 0.75 * (which.sum(axis=1) - 1)
+    below, above = (ordered[row, side(place).astype(int)] for side in (np.floor, np.ceil))
+    quartiles: NDArray[np.float64] = below + (place % 1) * (above - below)
+    return quartiles
 
 
 @lru_cache(maxsize=8)

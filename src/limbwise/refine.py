@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from .backends.base import Backend
 from .description import Description
 from .errors import BadInput
-from .geometry import Image, View, warp_crop
+from .geometry import Image, View, inverse_of, warp_crop
 from .peaks import argmax
-from .pose import BOX_AREA, Pose, oks
-from .proportions import without_impossible
+from .pose import BOX_AREA, Pose, converted, similarities
+from .proportions import impossible
 from .skeleton import BODY, COCO, Skeleton
 
 Floats = NDArray[np.float32]
@@ -132,33 +132,43 @@ def poses_in_boxes(
         turned = runtime(np.ascontiguousarray(pictures[:, :, ::-1]))
         heatmaps = np.float32(0.5) * (heatmaps + mirrored_maps(turned, its.skeleton))
     cells, heights = argmax(heatmaps)
+    xy = inverse_of(views, outputs[0].pixels(cells))
     confidence = heights.clip(0, 1)
-    edges = np.array(image.shape[1::-1], np.float32) - 0.5
-    poses = [
-        _pose(its.skeleton, view.inverse(maps.pixels(xy)), sure, box, min_confidence, edges)
-        for view, maps, xy, sure, box in zip(views, outputs, cells, confidence, boxes, strict=True)
-    ]
+    scores = _scores(confidence) * boxes[:, 4]
+    lost = (confidence < min_confidence) | _outside(xy, boxes, image)
+    xy[lost], confidence[lost] = np.nan, 0
     areas = BOX_AREA * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return [without_impossible(_as_body(pose)) for pose in distinct(poses, nms_oks, areas)]
+    best = _distinct(xy, scores, areas, its.skeleton, nms_oks)
+    return _possible(its.skeleton, xy[best], confidence[best], scores[best])
 
 
-def _pose(
-    skeleton: Skeleton, xy: Floats, confidence: Floats, box: Floats, min_confidence: float,
-    edges: Floats,
-) -> Pose:  # fmt: skip
-    sure = confidence[confidence > _SURE]
-    score = float(sure.mean() ** 2 * box[4]) if len(sure) else 0.0
-    reach = _OUTSIDE * (box[2:4] - box[:2]).max()
-    low, high = np.maximum(box[:2] - reach, -0.5), np.minimum(box[2:4] + reach, edges)
-    inside = ((xy >= low) & (xy <= high)).all(axis=1)
-    found = (confidence >= min_confidence) & inside
-    xy = np.where(found[:, None], xy, np.nan).astype(np.float32)
-    return Pose(skeleton, xy, np.where(found, confidence, 0).astype(np.float32), score)
+def _scores(confidence: Floats) -> Floats:
+    """(P,): the square of the mean of a person's sure confidences (P, K)."""
+    sure = confidence > _SURE
+    scores: Floats = np.square((confidence * sure).sum(axis=1) / np.maximum(sure.sum(axis=1), 1))
+    return scores
 
 
-def _as_body(pose: Pose) -> Pose:
-    """COCO's keypoints with the neck, the middle of the shoulders; any others as they are."""
-    return pose.as_skeleton(BODY) if pose.skeleton.keypoints == COCO.keypoints else pose
+def _outside(xy: Floats, boxes: Floats, image: Image) -> NDArray[np.bool_]:
+    """(P, K): which keypoints (P, K, 2) lie far outside their person's box or the image."""
+    corner, far = boxes[:, None, :2], boxes[:, None, 2:4]
+    reach = _OUTSIDE * (far - corner).max(axis=2, keepdims=True)
+    edges = np.array(image.shape[1::-1], np.float32) - 0.5
+    low, high = np.maximum(corner - reach, -0.5), np.minimum(far + reach, edges)
+    outside: NDArray[np.bool_] = ((xy < low) | (xy > high)).any(axis=2)
+    return outside
+
+
+def _possible(skeleton: Skeleton, xy: Floats, confidence: Floats, scores: Floats) -> list[Pose]:
+    """Poses without limbs that cannot be; COCO's keypoints with the neck, the middle of the
+    shoulders, any others as they are."""
+    if skeleton.keypoints == COCO.keypoints:
+        xy, confidence = converted(xy, confidence, skeleton, BODY)
+        skeleton = BODY
+    lost = impossible(skeleton, xy, confidence)
+    xy[lost], confidence[lost] = np.nan, 0
+    people = zip(xy, confidence, scores.tolist(), strict=True)
+    return [Pose(skeleton, *person) for person in people]
 
 
 def mirrored_maps(outputs: Sequence[Any], skeleton: Skeleton) -> Floats:
@@ -286,9 +296,23 @@ def distinct(
 ) -> list[Pose]:
     """Best first, without those who are more than `nms_oks` like somebody better; `areas` of the
     people, in square pixels, are `Pose.area` if they are not given."""
-    sizes = [pose.area for pose in poses] if areas is None else areas
-    kept: list[Pose] = []
-    for pose, area in sorted(zip(poses, sizes, strict=True), key=lambda each: -each[0].score):
-        if pose.found.any() and oks(pose, kept, area).max(initial=0) <= nms_oks:
-            kept.append(pose)
+    if not poses:
+        return []
+    sizes = np.array([pose.area for pose in poses] if areas is None else areas)
+    scores = np.array([pose.score for pose in poses])
+    xy = np.stack([pose.xy for pose in poses])
+    return [poses[n] for n in _distinct(xy, scores, sizes, poses[0].skeleton, nms_oks)]
+
+
+def _distinct(
+    xy: Floats, scores: NDArray[np.floating], areas: NDArray[np.floating], skeleton: Skeleton,
+    nms_oks: float,
+) -> list[int]:  # fmt: skip
+    """`distinct` for keypoints (P, K, 2): the places of those who stay, best first."""
+    alike = similarities(xy, xy, areas, skeleton.sigmas)
+    kept: list[int] = []
+    order = np.argsort(-scores, kind="stable")
+    for n in order[np.isfinite(xy[order, :, 0]).any(axis=1)].tolist():
+        if alike[n, kept].max(initial=0) <= nms_oks:
+            kept.append(n)
     return kept
