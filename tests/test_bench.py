@@ -35,6 +35,19 @@ def test_each_job_is_timed_as_often_and_the_least_is_the_least() -> None:
     assert all(0 < each.least <= each.median <= each.late for each in timings.values())
 
 
+def test_of_several_in_a_row_the_first_does_not_count() -> None:
+    calls: list[str] = []
+
+    def job(name: str) -> None:
+        cold = calls[-1:] != [name]
+        calls.append(name)
+        time.sleep(0.05 * cold)
+
+    timings = interleaved({name: lambda name=name: job(name) for name in "ab"}, 3, in_a_row=2)
+    assert calls == ["a", "b"] + (["a"] * 3 + ["b"] * 3) * 3
+    assert all(each.median < 40 for each in timings.values())
+
+
 def test_a_table_has_a_row_for_every_setting(tmp_path, capsys) -> None:
     out, plot = tmp_path / "a.json", tmp_path / "a.png"
     args = ["bench", "--size", "160", "--threads", "1", "--batch", "1,2", "--rounds", "2"]
