@@ -30,7 +30,7 @@ MAY = {
     "boxes": {"geometry"},
     "proportions": NOUNS,
     "models": set(),
-    "backends": {"description", "networks"} | NOUNS | FILES,
+    "backends": {"description", "models", "networks"} | NOUNS | FILES,
     "refine": {"backends", "decode", "description", "peaks", "proportions"} | NOUNS,
     "tta": {"backends"} | NOUNS,
     "poses": {"outputs", "places", "sources"} | NOUNS,

@@ -1,11 +1,16 @@
 """The precision that is chosen is the one that was quickest here, and it is measured once."""
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from limbwise.backends import precision
+from limbwise.backends.base import Backend
 from limbwise.backends.precision import fastest, ways
+from limbwise.description import Description
+from limbwise.skeleton import COCO
 
 
 @pytest.fixture
@@ -91,3 +96,34 @@ def test_a_real_network_is_measured_in_a_process_of_its_own() -> None:
 def test_what_cannot_be_measured_is_computed_exactly(files, monkeypatch) -> None:
     monkeypatch.setattr(precision, "measured", lambda several, threads: {})
     assert fastest(ways(files[0], files[1]), 2) == (files[0], "f32")
+
+
+@pytest.mark.parametrize(("off", "chosen"), [(0.3, "int8"), (0.7, "f32")])
+def test_what_answers_otherwise_than_f32_is_not_chosen_however_quick(
+    off, chosen, files, monkeypatch
+) -> None:
+    """Sums of int8 networks may overflow on CPUs without VNNI."""
+
+    def openvino(path, kind, threads):
+        def run(images):
+            time.sleep(0.02 * (kind == "f32"))
+            return (np.ones((len(images), 17, 8, 6), np.float32) * (1 - off * (kind == "int8")),)
+
+        return Backend(Description("same", COCO, 4, 32, 32, crop=(32, 24), prior=False), kind, run)
+
+    monkeypatch.setattr(precision, "openvino", openvino)
+    monkeypatch.setattr(precision, "measured", precision.measured_here)
+    assert fastest([(files[0], "f32"), (files[1], "int8")], 1)[1] == chosen
+
+
+def test_networks_are_measured_with_people_in_the_picture() -> None:
+    from limbwise.models.catalogue import CATALOGUE
+
+    pair = CATALOGUE["fast"]
+    for stage, shape in ((pair.first, (1, 256, 320, 3)), (pair.second, (2, 160, 120, 3))):
+        backend = precision.openvino(stage.plain, "f32", 1)
+        inputs = precision._inputs(backend)
+        assert [each.shape for each in inputs] == [shape]
+        output = backend(*inputs)[-1]
+        sure = output.heatmaps if output.boxes is None else output.boxes[:, 4]
+        assert sure.max() > 0.5

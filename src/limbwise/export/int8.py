@@ -175,6 +175,10 @@ def _write(plain: bytes, inputs: list[Given], path: Path, float_parts: Sequence[
     how: dict[str, Any] = {"subset_size": len(inputs), "ignored_scope": kept}
     if float_parts:
         how["preset"] = nncf.QuantizationPreset.MIXED
+        # CPUs without VNNI add products of whole int8 weights in 16 bits, which overflow.
+        how["advanced_parameters"] = nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE
+        )
     if onnx_too:
         source = onnx.load_from_string(plain)
         sources = [each.name for each in source.graph.input]
