@@ -190,6 +190,14 @@ def test_each_runtime_and_precision_takes_its_file_of_a_bundled_model(monkeypatc
     ]  # fmt: skip
 
 
+def test_int8_of_a_pair_is_that_of_its_second_stage() -> None:
+    """The detector loses too much in int8: it is computed in what is quickest."""
+    for name in ("accurate", "fast"):
+        first, second = load_pair(name, precision="int8", threads=1)
+        assert second.label.startswith("openvino int8")
+        assert "int8" not in first.label
+
+
 def test_a_pairs_own_input_size_is_used_however_it_is_loaded():
     bundled = CATALOGUE["fast"]
     assert bundled.height

@@ -69,15 +69,20 @@ def _file(stage: Network | Path, runtime: str) -> Path:
 
 
 def way(stage: Network | Path, precision: str, threads: int | None) -> Way:
-    """The file and the precision that OpenVINO computes."""
-    plain, quantised = (stage, None) if isinstance(stage, Path) else (stage.plain, stage.quantised)
-    if precision == "fast":
-        if quantised is None and is_checkpoint(plain):
-            return plain, "f32"
-        return fastest(ways(checked(plain), quantised), threads)
-    if precision == "int8" and quantised is not None:
-        return checked(quantised), precision
-    return checked(plain), precision
+    """The file and the precision that OpenVINO computes. Of a bundled pair int8 is what there is in
+    int8: a network that would lose too much by it is computed in what is quickest."""
+    if isinstance(stage, Path):
+        if precision == "fast":
+            return (
+                (stage, "f32") if is_checkpoint(stage) else fastest(ways(checked(stage)), threads)
+            )
+        return checked(stage), precision
+    if precision == "int8" and stage.quantised.is_file():
+        return stage.quantised, precision
+    if precision in ("fast", "int8"):
+        quantised = stage.quantised if precision == "fast" else None
+        return fastest(ways(checked(stage.plain), quantised), threads)
+    return checked(stage.plain), precision
 
 
 def checked(path: Path) -> Path:
