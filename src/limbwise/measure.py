@@ -147,12 +147,12 @@ class Presence:
 
     def draw(self, image: Image, opacity: float = 0.6) -> Image:
         """A copy of the BGR image with the map on it, hot where people were for longest."""
-        most = float(self.seconds.max())
-        if not most:
+        longest = float(self.seconds.max())
+        if not longest:
             return image.copy()
         height, width = image.shape[:2]
         grown = cv2.resize(
-            np.sqrt(self.seconds / most), None, fx=self.cell, fy=self.cell,
+            np.sqrt(self.seconds / longest), None, fx=self.cell, fy=self.cell,
             interpolation=cv2.INTER_LINEAR,
         )[:height, :width, None]  # fmt: skip
         hot = cv2.applyColorMap((255 * grown).astype(np.uint8), cv2.COLORMAP_INFERNO)
@@ -200,13 +200,13 @@ def _middle(pose: Pose, part: str) -> Sequence[float]:
 
 @dataclass
 class Falls:
-    """A rule for one person: who stood, and within `within` seconds lies, has fallen, and is told
-    once, when they have lain for `after` seconds.
+    """A rule for one person: who stood, and within `within` seconds lies, has fallen. A fall is
+    reported once, when they have lain for `after` seconds.
 
     Args:
         lying: degrees of `tilt` from which a body lies.
         within: seconds from the last time upright to lying; who lies down slowly has not fallen.
-        after: seconds of lying before it is told, so that bending down is none.
+        after: seconds of lying before it is reported, so that bending down is none.
 
     It sees a picture, not the world: who falls towards the camera, or is hidden, is missed. It is
     no medical or safety device.
@@ -232,7 +232,7 @@ class Falls:
         if self._since is None:
             self._since = time
             self._fell = time - self._upright <= self.within
-        told = self._fell and time - self._since >= self.after
-        if told:
+        reported = self._fell and time - self._since >= self.after
+        if reported:
             self._fell = False
-        return told
+        return reported

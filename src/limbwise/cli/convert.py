@@ -24,7 +24,7 @@ def convert(
         str, typer.Argument(help="The file, or the new folder, to write.", callback=not_empty)
     ],
     from_: Annotated[
-        str | None, typer.Option("--from", help=f"{_NAMES}; what SOURCE looks like if absent.")
+        str | None, typer.Option("--from", help=f"{_NAMES}; recognised from SOURCE if absent.")
     ] = None,
     to: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def convert(
     """Turn labels from one tool's format into another's.
 
     Names of keypoints, visibility, splits and regions of crowds are kept where the other format has
-    words for them; what it has none for is told.
+    words for them; what it has none for is reported.
     """
     reader = format_of(from_ or guess_by_content(source))
     writer = format_of(to or guess_by_name(target))

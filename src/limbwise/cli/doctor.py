@@ -144,7 +144,7 @@ def _models() -> list[str]:
 
 
 def _model(name: str) -> str:
-    """Loads it, in the precision that is quickest here, and lets it look at the sample."""
+    """Loads it, in the precision that is quickest here, and runs it on the sample."""
     from ..bench import interleaved
     from ..estimator import SAMPLE, load
     from ..sources.image import read_picture
@@ -157,7 +157,7 @@ def _model(name: str) -> str:
         raise BadInput("it finds nobody in the sample picture")
     stages = [each.label for each in (estimate.runtime, estimate.person) if each]
     labels = " + ".join(dict.fromkeys(stages))
-    return f"{labels}: {taken.least:.1f} ms (median {taken.median:.1f}), {people} people"
+    return f"{labels}: {taken.minimum:.1f} ms (median {taken.median:.1f}), {people} people"
 
 
 def _decoders() -> str:

@@ -40,10 +40,10 @@ def page(
     _check_free(static)
     paths = [_onnx(stage) for stage in stages(model, person_model)]
     about = [describe(path) for path in paths]
-    for path, said in zip(paths, about, strict=True):
-        if said is None:
+    for path, description in zip(paths, about, strict=True):
+        if description is None:
             raise BadInput(f"{path} was not exported by limbwise: it does not say what it is")
-    first, second = (said for said in about if said is not None)
+    first, second = (each for each in about if each is not None)
     if height := own_height(model):
         first = replace(first, height=height)
     found, version = runtime_files(runtime, RUNTIME)

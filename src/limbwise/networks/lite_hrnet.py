@@ -143,7 +143,7 @@ class LiteHRNet(nn.Module):
     boxes = ()
     fit = "height"
     float_parts = ("stem_short", "stem_long", "branches", "head")  # int8 of these costs most AP
-    prior = False  # it is told nothing of what the first stage found
+    prior = False  # it takes no keypoints of the first stage
 
     def __init__(
         self,

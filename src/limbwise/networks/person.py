@@ -1,4 +1,4 @@
-"""The network of the second stage: one person in a crop, told where the first stage found what.
+"""The network of the second stage: one person in a crop, with a prior pose.
 
     crop - EfficientNet-Lite0 -+- stride 32 -> 96 --------------------+
                                +- stride 16 -> 96 -> (+) -> block ----+ up
@@ -7,7 +7,7 @@
     keypoints found, drawn at strides 8 and 4 -> (+) before the blocks there
 
 The same backbone and blocks as limbwise.py, whose weights fit, and one step more of the
-top-down path. A network that is told a first guess has less to find out (Moon et al. 2019, PoseFix,
+top-down path. A network that gets a first guess has less to find out (Moon et al. 2019, PoseFix,
 arXiv 1812.03595), and knows which of several people in a crop is meant (Zhou et al. 2023, BUCTD,
 arXiv 2306.07879).
 """
