@@ -135,7 +135,12 @@ class Presence:
         self.seconds: NDArray[np.float64] = np.zeros((-(-size[1] // cell), -(-size[0] // cell)))
 
     def add(self, poses: Iterable[Pose], seconds: float) -> None:
-        """Takes the people of a frame that is shown for so many seconds."""
+        """Takes the people of a frame.
+
+        Args:
+            poses: the people.
+            seconds: how long the frame is shown.
+        """
         rows, columns = self.seconds.shape
         for pose in poses:
             x, y = foot(pose)
@@ -146,7 +151,12 @@ class Presence:
                 self.seconds[row, column] += seconds
 
     def draw(self, image: Image, opacity: float = 0.6) -> Image:
-        """A copy of the BGR image with the map on it, hot where people were for longest."""
+        """A copy of an image with the map on it, hot where people were for longest.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, of the size that the pictures have.
+            opacity: of the hottest place, 0 to 1.
+        """
         longest = float(self.seconds.max())
         if not longest:
             return image.copy()
@@ -220,7 +230,15 @@ class Falls:
     _fell: bool = False
 
     def update(self, pose: Pose, time: float) -> bool:
-        """Takes the person at `time` (seconds); True once for each fall."""
+        """Takes the person in the next frame.
+
+        Args:
+            pose: the person.
+            time: seconds.
+
+        Returns:
+            True once for each fall.
+        """
         lean = tilt(pose)
         if math.isnan(lean):
             return False

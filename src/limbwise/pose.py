@@ -80,7 +80,15 @@ class Pose:
         return replace(self, xy=to(self.xy).astype(np.float32))
 
     def as_skeleton(self, skeleton: Skeleton) -> "Pose":
-        """The same person in another order; neck and mid_hip are made where they were not found."""
+        """The same person with the keypoints of another skeleton.
+
+        Args:
+            skeleton: the keypoints, and their order, that are wanted.
+
+        Returns:
+            The pose; a neck or mid_hip that was not found lies between its two sides, and keypoints
+            that this person does not have are not found.
+        """
         own, first, second = _sources(self.skeleton, skeleton)
         nowhere = np.full((1, 2), np.nan, np.float32)
         xy = np.concatenate([self.xy, nowhere])

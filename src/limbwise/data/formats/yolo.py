@@ -167,8 +167,15 @@ def _person(words: list[str], what: tuple[int, int, int], size: tuple[int, int])
 
 
 def write(dataset: Dataset) -> Files:
-    """data.yaml and a .txt file a picture; crowds are left out. Without splits all is `train`, and
-    `val` is the same pictures, since YOLO wants both."""
+    """data.yaml and a .txt file a picture.
+
+    Args:
+        dataset: the labelled pictures; crowds are left out. Without splits all is `train`, and
+            `val` is the same pictures, since YOLO needs both.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+    """
     named = tuple(replace(p, split=p.split or "train") for p in dataset.pictures)
     files = {"data.yaml": _about(dataset, named)}
     for name, picture in by_stem(named, ".txt").items():
