@@ -104,13 +104,18 @@ def _names(about: dict[str, Any], label: int, count: int) -> tuple[str, ...]:
 
 
 def _pictures(about: dict[str, Any], base: Path, path: Path) -> Iterator[tuple[str, Path, str]]:
-    """Split, file and name of each picture. A split is a folder, several, or a list of files."""
+    """Split, file and name of each picture. A split is a folder, several, or a list of files; what
+    two splits name, as where all is for training and YOLO needs a val, belongs to the first."""
     root = base / str(about.get("path") or ".")
     root = root if root.is_dir() else base  # `path` is written relative to where others keep data
+    seen: set[Path] = set()
     for split in SPLITS:
         places = about.get(split)
         for place in places if isinstance(places, list) else [places] if places else []:
             folder = root / str(place)
+            if folder in seen:
+                continue
+            seen.add(folder)
             if folder.is_dir():
                 found = [
                     p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES.split()
