@@ -83,6 +83,12 @@ class Estimator:
         if person is not None:
             check_pair(runtime.description, person.description)
 
+    @property
+    def label(self) -> str:
+        """Who computes the networks, and in which precision."""
+        labels = [each.label for each in (self.runtime, self.person) if each]
+        return " + ".join(dict.fromkeys(labels))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by the arguments of `load`, so that other processes load it anew."""
         if self.made_by is None:

@@ -3,7 +3,6 @@
 options -> sources listed -> what is missing -> workers -> shards, manifest, errors
 """
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from ..errors import BadInput
 from ..estimator import MIN_SCORE
 from ..interrupts import listen
+from .environment import usable_cores
 from .options import (
     MANY,
     BatchFormat,
@@ -30,7 +30,7 @@ from .options import (
     not_empty,
     person_choice,
 )
-from .terminal import complain, failing_in_one_line, stderr
+from .terminal import complain, failing_in_one_line, note, stderr
 
 if TYPE_CHECKING:
     from ..distributed.job import Job
@@ -109,7 +109,6 @@ def batch(
     from ..distributed.batch import Options, run
     from ..distributed.store import Store
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     given: dict[str, Any] = {
         "model": None if model is None else str(model),
         "person": _person(person_choice(person_model, refine)),
@@ -117,7 +116,15 @@ def batch(
         "max_people": max_people, "smooth": smooth, "fps": fps,
     }  # fmt: skip
     options = Options(
-        out, given, format.value, column, per_shard, _workers(workers), address, cores or 1, again
+        out,
+        given,
+        format.value,
+        column,
+        per_shard,
+        _workers(workers),
+        address,
+        usable_cores(),
+        again,
     )
     if dry_run:
         _dry(source, options, price)
@@ -223,7 +230,7 @@ class Progressing:
         self._items = sum(self._weights.values())
         self._began = time.monotonic()
         if todo.done:
-            _note(f"{todo.done} of {todo.total} sources are done")
+            note(f"{todo.done} of {todo.total} sources are done")
         if self._bar:
             self._bar.add_task("starting", total=self._items)
 
@@ -240,7 +247,7 @@ class Progressing:
             self._bar.update(self._bar.task_ids[0], description=line, completed=self._done)
         elif now - self._last >= EVERY:
             left = passed / max(self._done, 1) * (self._items - self._done)
-            _note(f"{self._done} of {self._items} sources, {line}, {_span(left)} left")
+            note(f"{self._done} of {self._items} sources, {line}, {_span(left)} left")
             self._last = now
 
     def end(self, store: Any) -> None:
@@ -258,7 +265,3 @@ class Progressing:
                 f"not read, or not to their end: {len(failures)} of the sources. The reasons are "
                 f"in {store.folder.at('errors')}; the same command tries them again"
             )
-
-
-def _note(text: str) -> None:
-    stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True, markup=False)

@@ -101,7 +101,7 @@ def models(
         taken = timing.interleaved({"": partial(estimate, picture)}, 10)[""]
         rows.append({
             "model": bundled.name, "about": bundled.about, **bundled.figures,
-            "ms": round(taken.minimum, 1), "computed": _labels(estimate), "licence": "Apache-2.0",
+            "ms": round(taken.minimum, 1), "computed": estimate.label, "licence": "Apache-2.0",
         })  # fmt: skip
     table = Table(title=f"{timing.machine()}: ms for the sample picture of two people")
     for column in rows[0]:
@@ -111,11 +111,6 @@ def models(
     Console(highlight=False, width=max(Console().width, 140)).print(table)
     if json_path:
         write_json(json_path, {"machine": timing.machine(), "models": rows})
-
-
-def _labels(estimate: Any) -> str:
-    stages = [each.label for each in (estimate.runtime, estimate.person) if each]
-    return " + ".join(dict.fromkeys(stages))
 
 
 def _numbers(option: str, text: str, minimum: int, maximum: int) -> list[int]:

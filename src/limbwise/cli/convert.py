@@ -12,7 +12,7 @@ from ..data.formats.save import check_folder, save
 from ..data.formats.table import FORMATS, format_of, guess_by_content, guess_by_name
 from ..errors import BadInput
 from .options import PLACE, CategoryOption, not_empty
-from .terminal import failing_in_one_line, stderr
+from .terminal import failing_in_one_line, note
 
 _NAMES = ", ".join(FORMATS)
 
@@ -85,4 +85,4 @@ def _tell(dataset: Dataset, keeps_crowds: bool, target: str) -> None:
     if crowds:
         text += f", {crowds} regions of crowds" + ("" if keeps_crowds else " left out")
     where = "standard output" if is_stdout(target) else target
-    stderr.print(f"limbwise: {text}: {where}", highlight=False, soft_wrap=True, markup=False)
+    note(f"{text}: {where}")

@@ -12,7 +12,7 @@ from ..errors import BadInput
 from ..estimator import stages
 from ..models.catalogue import Network, own_height
 from .options import PLACE, ModelOption, PersonOption
-from .terminal import failing_in_one_line, stderr
+from .terminal import failing_in_one_line, note
 
 
 @failing_in_one_line()
@@ -50,10 +50,9 @@ def page(
     files = static_page(paths[0], paths[1], first, second, found, version)
     _write(static, files)
     size = sum(map(len, files.values())) / 1e6
-    stderr.print(
-        f"limbwise: {static} has the page, {len(files)} files of {size:.1f} MB. To see it here: "
-        f"python -m http.server --bind 127.0.0.1 --directory {static}",
-        soft_wrap=True,
+    note(
+        f"{static} has the page, {len(files)} files of {size:.1f} MB. To see it here: "
+        f"python -m http.server --bind 127.0.0.1 --directory {static}"
     )
 
 

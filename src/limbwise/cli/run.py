@@ -39,7 +39,7 @@ from .options import (
     not_empty,
     person_choice,
 )
-from .terminal import Reports, failing_in_one_line, progress, stderr, stdout_is_terminal
+from .terminal import Reports, failing_in_one_line, note, progress, stderr, stdout_is_terminal
 
 Follow = Callable[[Frame, list[Pose]], list[Pose]]
 
@@ -220,9 +220,6 @@ def paced(estimate: Estimator, fps: float, models: list[str]) -> Paced:
     from ..bench import HEIGHTS
     from ..estimator import SAMPLE
     from ..sources.image import read_picture
-
-    def note(text: str) -> None:
-        stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True)
 
     loaded = estimate.made_by or {}
     rungs = [estimate, *(load(**{**loaded, "model": name}) for name in models[1:])]

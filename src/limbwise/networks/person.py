@@ -15,10 +15,11 @@ arXiv 2306.07879).
 import torch
 from torch import Tensor, nn
 
+from .base import PoseNetwork
 from .limbwise import Backbone, Block, normed, up
 
 
-class PersonNetwork(nn.Module):
+class PersonNetwork(PoseNetwork):
     """Crops (N, 3, H, W) of normalised BGR, sides whole multiples of 8, and keypoints that were
     found (N, K, 3), x, y in pixels of the crop and 1 or, if not found, 0, to [heatmaps, none].
 
@@ -30,17 +31,9 @@ class PersonNetwork(nn.Module):
     sigma = 4.0
     prior = True
     offset = 1.5
-    multiple = 8
     height = 160
-    mean = 127.0
-    scale = 1 / 128
-    limbs = 0
     finds = ("keypoints",)
-    people = None
     crops = True
-    boxes: tuple[int, ...] = ()
-    fit = "height"
-    float_parts = ()
 
     def __init__(
         self, keypoints: int, channels: int = 96, blocks: int = 3, width: float = 1.0
