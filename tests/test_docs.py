@@ -13,6 +13,8 @@ import typer
 from limbwise.cli.app import app
 from limbwise.data.formats.label_studio import labelling_interface
 from limbwise.data.formats.table import FORMATS
+from limbwise.outputs.outputs import chosen_format, named_format
+from limbwise.outputs.results import FORMATS as OUTPUT_FORMATS
 from limbwise.skeleton import COCO
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +33,17 @@ def test_the_page_has_the_labelling_interface_that_fits_the_predictions() -> Non
 def test_the_page_of_labels_has_a_row_for_each_format() -> None:
     text = (DOCS / "guide" / "labels.md").read_text()
     assert re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE) == list(FORMATS)
+
+
+def test_the_page_of_pictures_has_each_format_and_how_it_is_asked_for() -> None:
+    text = (DOCS / "guide" / "picture.md").read_text()
+    rows = re.findall(r"^\| (`[a-z]+[^|]*) \| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert {form for _, form in rows} >= set(OUTPUT_FORMATS)
+    for ways, form in rows:
+        for way in re.findall(r"`([^`-]+)`", ways):
+            given = re.search(r"--format ([a-z-]+)", ways)
+            place, chosen = named_format(way, given and given[1])
+            assert chosen_format(place, chosen) == form
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(DOCS).as_posix())
