@@ -3,11 +3,12 @@
 # make fuzz                             all of the bad and odd input of which make test draws a sample
 # make fuzz-server                      a running server against its OpenAPI document; installs schemathesis
 # make test-lowest                      the tests with the lowest versions that pyproject.toml allows
-# make test-matrix                      the tests with Python 3.11, 3.12 and 3.13, which uv fetches
+# make test-matrix [VERSIONS="3.13"]    the tests with Python 3.11, 3.12 and 3.13; uv fetches those that are absent
 # make mutants [MODULES="track.py ..."] small breaks of the code, one by one: does a test notice?
 # make test-batch                       batch work on a Ray cluster on this machine; installs Ray
 # make docs                             the site in site/: figures and notebooks are run, links and docstrings checked
-# make release                          wheel and sdist in dist/, checked, the wheel run in an environment of its own
+# make dist                             wheel and sdist in dist/, checked, the wheel run in an environment of its own
+# make release                          the same, once pyproject.toml says where the repository is public
 # make test-browser                     the pages in Chromium; installs it and npm (Debian, as root or by sudo)
 # make test-exports                     exports for phones; installs the converters (about 1 GB)
 # make test-cpp                         the example in C++ against Python; installs OpenCV (Debian, as above)
@@ -24,7 +25,7 @@ MODEL ?=
 SIZE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo docs test fuzz fuzz-server test-batch test-lowest test-matrix mutants test-browser test-cpp test-exports release format clean
+.PHONY: demo docs test fuzz fuzz-server test-batch test-lowest test-matrix mutants test-browser test-cpp test-exports dist release format clean
 
 # A checkpoint needs PyTorch, a model file does not.
 demo: $(if $(filter %.pth,$(MODEL)),$(VENV)/dev,$(VENV)/base)
@@ -92,14 +93,20 @@ $(VENV)/exports/done: pyproject.toml
 	$(VENV)/exports/bin/pip install --quiet -e ".[mobile]" pytest pytest-timeout hypothesis
 	@touch $@
 
+VERSIONS ?= 3.11 3.12 3.13
+
 test-matrix: $(VENV)/dev
 	@$(BIN)/pip install --quiet uv
-	for version in 3.11 3.12 3.13; do \
+	for version in $(VERSIONS); do \
 		$(BIN)/uv venv --quiet --clear --python $$version $(VENV)/python-$$version && \
 		$(BIN)/uv pip install --quiet --python $(VENV)/python-$$version/bin/python "$(TORCH)" -e ".[dev]" && \
 		$(VENV)/python-$$version/bin/python -m pytest -n 2 || exit 1; done
 
-release: $(VENV)/dev
+release:
+	@$(PYTHON) scripts/package_page.py
+	@$(MAKE) dist
+
+dist: $(VENV)/base
 	@$(BIN)/pip install --quiet build twine
 	rm -rf dist && $(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*

@@ -305,7 +305,7 @@ def two_nodes() -> Iterator[Nodes]:
         yield (
             cluster.address,
             lambda: cluster.remove_node(second, allow_graceful=False),
-            lambda: sum("Looker" in name for name in children(raylet)),
+            lambda: sum("ShardActor" in name for name in children(raylet)),
         )
     finally:
         cluster.shutdown()

@@ -91,7 +91,7 @@ def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
         print(f"\nA frame of 480 x 640 to poses, {threads} threads, {rounds // in_a_row} rounds, "
               f"{in_a_row} in a row:")  # fmt: skip
         for name, timing in timings.items():
-            print(f"  {name:36} {show(timing)}, {timing.least / base.least:.2f} (least), "
+            print(f"  {name:36} {show(timing)}, {timing.minimum / base.minimum:.2f} (minimum), "
                   f"{timing.median / base.median:.2f} (median) of the first")  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def decoders(runtime: Backend, images: list[np.ndarray]) -> None:
             "limbwise": partial(decode, fields, BODY),
         }
         for name, timing in interleaved(jobs, 3).items():
-            taken.setdefault(name, []).append(timing.least)
+            taken.setdefault(name, []).append(timing.minimum)
     print(f"\nDecoding, {len(images)} pictures at height 368, {np.mean(counts):.1f} people each:")
     ours = np.array(taken["limbwise"])
     for name, each in taken.items():
@@ -231,7 +231,7 @@ def networks(reference: Path, rounds: int) -> None:
 
 
 def show(timing: Timing) -> str:
-    return f"least {timing.least:.2f} ms, median {timing.median:.2f} ms"
+    return f"minimum {timing.minimum:.2f} ms, median {timing.median:.2f} ms"
 
 
 if __name__ == "__main__":

@@ -68,10 +68,10 @@ def drawing(batch: Batch, rounds: int) -> None:
     found = interleaved(jobs, rounds)
     print(f"Targets of {count} crops of {cells[0]} x {cells[1]} cells, {people} people:")
     for name, timing in found.items():
-        rate = count / timing.least * 1000
-        ratio = found["original"].least / timing.least
+        rate = count / timing.minimum * 1000
+        ratio = found["original"].minimum / timing.minimum
         print(
-            f"  {name}  least {timing.least:7.2f} ms, median {timing.median:7.2f} ms, "
+            f"  {name}  minimum {timing.minimum:7.2f} ms, median {timing.median:7.2f} ms, "
             f"{rate:5.0f} a second, {ratio:5.1f} times the original"
         )
 
@@ -80,8 +80,8 @@ def batches(pool: Samples, count: int, rounds: int) -> None:
     """Pictures, keypoints and masks of crops of 256 x 256."""
     timing = interleaved({"batch": lambda: crops(pool, count, 256)}, rounds)["batch"]
     print(
-        f"\nAugmented crops of 256 x 256, {count} at a time: least {timing.least:.1f} ms, "
-        f"median {timing.median:.1f} ms, {count / timing.least * 1000:.0f} a second"
+        f"\nAugmented crops of 256 x 256, {count} at a time: minimum {timing.minimum:.1f} ms, "
+        f"median {timing.median:.1f} ms, {count / timing.minimum * 1000:.0f} a second"
     )
 
 

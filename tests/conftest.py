@@ -32,6 +32,8 @@ os.environ["LIMBWISE_CACHE"] = _CACHE.name
 
 # Shells start what runs in the background deaf to Ctrl+C, and what tests start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # and nohup deaf to this one
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -102,7 +102,7 @@ def test_the_page_begins_with_the_servers_min_score_and_takes_a_higher_one(drive
     with serving([seen]) as site:
         page = Page(driver, site)
         page.until(lambda: page.text("model"))
-        assert page.text("least-score") == f"{100 * MIN_SCORE:.0f} %"
+        assert page.text("min-score") == f"{100 * MIN_SCORE:.0f} %"
         drawn = open_picture(page)
         page.run(
             "const it = document.getElementById('score'); it.max = 101; it.value = 101;"
@@ -258,7 +258,7 @@ def test_confidence_begins_at_the_default_and_people_counts_what_is_drawn(driver
         page = Page(driver, site)
         page.drop(encoded(IMAGE, ".png"), "pole.png", "image/png")
         page.until(lambda: page.run(SHOWN))
-        assert page.text("least") == f"{100 * MIN_CONFIDENCE:.0f} %"
+        assert page.text("min-confidence") == f"{100 * MIN_CONFIDENCE:.0f} %"
         assert (page.text("people"), page.text("status")) == ("1", "One person found.")
         page.run(
             "const it = document.getElementById('confidence'); it.value = 0;"

@@ -1,7 +1,11 @@
 """What the site says is what the code does; `make docs` builds it, which takes minutes."""
 
+import inspect
+import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 import typer
@@ -9,6 +13,8 @@ import typer
 from limbwise.cli.app import app
 from limbwise.data.formats.label_studio import labelling_interface
 from limbwise.data.formats.table import FORMATS
+from limbwise.outputs.outputs import chosen_format, named_format
+from limbwise.outputs.results import FORMATS as OUTPUT_FORMATS
 from limbwise.skeleton import COCO
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +35,17 @@ def test_the_page_of_labels_has_a_row_for_each_format() -> None:
     assert re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE) == list(FORMATS)
 
 
+def test_the_page_of_pictures_has_each_format_and_how_it_is_asked_for() -> None:
+    text = (DOCS / "guide" / "picture.md").read_text()
+    rows = re.findall(r"^\| (`[a-z]+[^|]*) \| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert {form for _, form in rows} >= set(OUTPUT_FORMATS)
+    for ways, form in rows:
+        for way in re.findall(r"`([^`-]+)`", ways):
+            given = re.search(r"--format ([a-z-]+)", ways)
+            place, chosen = named_format(way, given and given[1])
+            assert chosen_format(place, chosen) == form
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(DOCS).as_posix())
 def test_commands_and_options_that_pages_name_exist(page: Path) -> None:
     text = re.sub(r"\\\n\s*", "", page.read_text())
@@ -40,6 +57,37 @@ def test_commands_and_options_that_pages_name_exist(page: Path) -> None:
 def _options(verb: str) -> set[str]:
     params = COMMANDS[verb].params
     return {name for param in params for name in (*param.opts, *param.secondary_opts)}
+
+
+def _referenced() -> Iterator[tuple[str, FunctionType]]:
+    """The public functions and methods that the reference shows."""
+    for page in (DOCS / "reference").glob("*.md"):
+        shown = r"^::: (\S+)(?:\n    options:\n      members: \[([^\]]*)\])?"
+        for name, members in re.findall(shown, page.read_text(), re.MULTILINE):
+            its = pkgutil.resolve_name(name)
+            yield from _functions(name, its, members.split(", ") if members else None)
+
+
+def _functions(
+    name: str, its: object, members: list[str] | None = None
+) -> Iterator[tuple[str, FunctionType]]:
+    if isinstance(its, FunctionType):
+        yield name, its
+    elif isinstance(its, type | ModuleType):
+        for key, value in vars(its).items():
+            own = getattr(value, "__module__", None) == getattr(its, "__module__", its.__name__)
+            if own and (key in members if members else key[0] != "_"):
+                yield from _functions(f"{name}.{key}", value)
+
+
+@pytest.mark.parametrize(("name", "function"), list(_referenced()))
+def test_the_reference_has_every_argument_of_what_takes_several(name, function) -> None:
+    text = inspect.getdoc(function) or ""
+    arguments = set(inspect.signature(function).parameters) - {"self", "cls"}
+    assert text, name
+    if len(arguments) > 1 and name != "limbwise.Tracker.update":  # whose docstring is to follow
+        described = text.partition("Args:")[2].partition("Returns:")[0].partition("Raises:")[0]
+        assert set(re.findall(r"^    (\w+): ", described, re.MULTILINE)) == arguments
 
 
 def test_every_page_of_the_navigation_is_there() -> None:

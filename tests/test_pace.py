@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from limbwise.estimator import Estimator
-from limbwise.pace import SHARE, Paced
+from limbwise.pace import MAX_FRACTION, Paced
 from limbwise.pipeline import flow
 from limbwise.sources.frames import Frame
 
@@ -39,8 +39,8 @@ def run(paced: Paced, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "taken"), [(10, "best"), (1000 * SHARE / 70, "best"), (20, "good"), (40, "quick"),
-                       (2000, "quick")]
+    ("fps", "taken"), [(10, "best"), (1000 * MAX_FRACTION / 70, "best"), (20, "good"),
+                       (40, "quick"), (2000, "quick")]
 )  # fmt: skip
 def test_the_best_that_is_quick_enough_begins(fps: float, taken: str) -> None:
     paced = Paced([Slow("best", 60), Slow("good", 30), Slow("quick", 1)], fps, print)

@@ -78,7 +78,7 @@ def test_all_files_of_the_page_are_in_the_folder_and_kept_for_offline(tmp_path, 
         (["--model", MODELS / "limbwise.onnx", "--person-model", MODELS / "limbwise-pose.onnx"],
          "is no detector of people"),
         (["--model", "one-stage"], "needs two stages"),
-        (["--person-model", MODELS / "limbwise-detector.onnx"], "does not look into boxes"),
+        (["--person-model", MODELS / "limbwise-detector.onnx"], "reads no crops of boxes"),
         (["--model", SAMPLE, "--person-model", SAMPLE], "not a model file"),
         (["--runtime", "nowhere"], "is not the package onnxruntime-web"),
         (["--runtime", SAMPLE], "is not the package onnxruntime-web"),
@@ -130,14 +130,14 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
     }
     assert constants("refine.js") == {
         "BOX_MARGIN": refine.BOX_MARGIN,
-        "LEAST": refine.MIN_EXTENT,
-        "FOUND": usual[1]["min_confidence"],
+        "MIN_SCALE": refine.MIN_EXTENT,
+        "MIN_CONFIDENCE": usual[1]["min_confidence"],
         "SURE": refine._SURE,
         "OUTSIDE": refine._OUTSIDE,
         "BOX_AREA": pose.BOX_AREA,
-        "SAME": usual[1]["nms_oks"],
+        "NMS_OKS": usual[1]["nms_oks"],
     }
-    assert constants("proportions.js") == {"MOST": proportions.MAX_RATIO}
+    assert constants("proportions.js") == {"MAX_RATIO": proportions.MAX_RATIO}
     text = (STATIC / "proportions.js").read_text()
     lengths = {tuple(k.split()): float(v) for k, v in re.findall(r'"(\w+ \w+)": ([\d.]+)', text)}
     assert lengths == proportions._LENGTHS

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -34,11 +34,15 @@ HEIGHTS = (160, 192, 224, 256, 288, 320, 368, 416, 448, 512, 576, 640)
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds: the least, the median and the 99th percentile of several."""
+    """Milliseconds: the minimum, the median and the 99th percentile of several."""
 
-    least: float
+    minimum: float
     median: float
-    late: float
+    p99: float
+
+    def to_dict(self) -> dict[str, float]:
+        """In JSON types; `least` and `late` are what the files of before called two of them."""
+        return {**vars(self), "least": self.minimum, "late": self.p99}
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class Row:
     threads: int
     batch: int
     stages: dict[str, Timing]
+
+    def to_dict(self) -> dict[str, Any]:
+        """In JSON types."""
+        stages = {name: timing.to_dict() for name, timing in self.stages.items()}
+        return {**vars(self), "stages": stages}
 
 
 # What makes networks quick on x86, as /proc/cpuinfo calls it
@@ -98,8 +107,8 @@ def interleaved(
 
 
 def _timing(taken: NDArray[np.float64]) -> Timing:
-    median, late = np.percentile(taken, (50, 99))
-    return Timing(float(taken.min()), float(median), float(late))
+    median, p99 = np.percentile(taken, (50, 99))
+    return Timing(float(taken.min()), float(median), float(p99))
 
 
 def table(
@@ -140,7 +149,7 @@ def _rows(
 
 
 def _shared(timing: Timing, batch: int) -> Timing:
-    return Timing(timing.least / batch, timing.median / batch, timing.late / batch)
+    return Timing(timing.minimum / batch, timing.median / batch, timing.p99 / batch)
 
 
 def stages(estimate: Estimator, image: Image, batch: int = 1) -> dict[str, Callable[[], object]]:

@@ -83,6 +83,12 @@ class Estimator:
         if person is not None:
             check_pair(runtime.description, person.description)
 
+    @property
+    def label(self) -> str:
+        """Who computes the networks, and in which precision."""
+        labels = [each.label for each in (self.runtime, self.person) if each]
+        return " + ".join(dict.fromkeys(labels))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by the arguments of `load`, so that other processes load it anew."""
         if self.made_by is None:
@@ -96,6 +102,9 @@ class Estimator:
             image: a path, the bytes of a picture file, a PIL image, a uint8 array (H, W, 3) BGR,
                 (H, W) grey or (H, W, 4) BGRA, or a tensor of PyTorch, also (3, H, W).
             rgb: whether an array or a tensor is in RGB; files and PIL images say so themselves.
+
+        Returns:
+            The people, which also know the picture's size and source.
 
         Raises:
             BadInput: a file that is missing or no picture.
@@ -114,6 +123,12 @@ class Estimator:
             rgb: as for `estimate(image)`.
             together: how many pictures are taken at a time; of one size they share a pass of the
                 network, which helps small networks on many cores.
+
+        Returns:
+            An iterator with one `Poses` for each image.
+
+        Raises:
+            ValueError: `images` is one picture, or `together` is below 1.
         """
         if isinstance(images, str | bytes | Path):
             raise ValueError("batch takes several pictures: estimate(image) takes one")
@@ -125,7 +140,15 @@ class Estimator:
         )
 
     def many(self, images: Sequence[Given], *, rgb: bool = False) -> list[Poses]:
-        """The people of each image; those that fit to one size share one pass of the network."""
+        """The people of each image; those that fit to one size share one pass of the network.
+
+        Args:
+            images: each what `estimate(image)` takes.
+            rgb: as for `estimate(image)`.
+
+        Returns:
+            One `Poses` for each image, in their order.
+        """
         pictures = [as_image(image, rgb) for image in images]
         found = self._poses(pictures)
         return [
@@ -150,7 +173,7 @@ class Estimator:
         return not self.runtime.description.boxes and (self.flip or self.scales != (1.0,))
 
     def letterbox(self, image: Image) -> tuple[Image, View]:
-        """The network's input for an image, and where that is in it."""
+        """The first stage's input for an image (H, W, 3), and the view: where it is in it."""
         its = self.runtime.description
         return letterbox(image, self.height, its.multiple, to=its.fit)
 
@@ -202,7 +225,16 @@ class Estimator:
         return other
 
     def boxes(self, output: NetworkOutput, view: View, image: Image) -> Boxes:
-        """People's boxes (P, 5) in the image, within it, best first; of a model that finds some."""
+        """The boxes of people in an output of a model that finds boxes.
+
+        Args:
+            output: of `infer`.
+            view: of `infer`.
+            image: the same image.
+
+        Returns:
+            (P, 5) left, top, right, bottom in the image's pixels, within it, and score; best first.
+        """
         assert output.boxes is not None
         found = find_boxes(output.boxes, min_score=self.min_box, max_boxes=MAX_PEOPLE)
         return in_image(found, view, image)
@@ -244,6 +276,16 @@ def load(
         device: PyTorch's.
         person: the second stage: a file, True the bundled one, False none, None the bundled one
             of a bundled pair. Without a second stage and a model, "one-stage" is taken.
+        height: as for `Estimator`, like all that follow.
+        min_score: of the poses that are given.
+        max_people: how many at most.
+        min_box: score of a box that is refined.
+        flip: the mirror image, too.
+        scales: heights whose maps are averaged.
+        decoding: options of the decoder.
+
+    Returns:
+        The estimator, which can be pickled.
 
     Raises:
         BadInput: one line, if a file is missing or of another kind.

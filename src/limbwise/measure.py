@@ -135,7 +135,12 @@ class Presence:
         self.seconds: NDArray[np.float64] = np.zeros((-(-size[1] // cell), -(-size[0] // cell)))
 
     def add(self, poses: Iterable[Pose], seconds: float) -> None:
-        """Takes the people of a frame that is shown for so many seconds."""
+        """Takes the people of a frame.
+
+        Args:
+            poses: the people.
+            seconds: how long the frame is shown.
+        """
         rows, columns = self.seconds.shape
         for pose in poses:
             x, y = foot(pose)
@@ -146,13 +151,18 @@ class Presence:
                 self.seconds[row, column] += seconds
 
     def draw(self, image: Image, opacity: float = 0.6) -> Image:
-        """A copy of the BGR image with the map on it, hot where people were for longest."""
-        most = float(self.seconds.max())
-        if not most:
+        """A copy of an image with the map on it, hot where people were for longest.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, of the size that the pictures have.
+            opacity: of the hottest place, 0 to 1.
+        """
+        longest = float(self.seconds.max())
+        if not longest:
             return image.copy()
         height, width = image.shape[:2]
         grown = cv2.resize(
-            np.sqrt(self.seconds / most), None, fx=self.cell, fy=self.cell,
+            np.sqrt(self.seconds / longest), None, fx=self.cell, fy=self.cell,
             interpolation=cv2.INTER_LINEAR,
         )[:height, :width, None]  # fmt: skip
         hot = cv2.applyColorMap((255 * grown).astype(np.uint8), cv2.COLORMAP_INFERNO)
@@ -200,13 +210,13 @@ def _middle(pose: Pose, part: str) -> Sequence[float]:
 
 @dataclass
 class Falls:
-    """A rule for one person: who stood, and within `within` seconds lies, has fallen, and is told
-    once, when they have lain for `after` seconds.
+    """A rule for one person: who stood, and within `within` seconds lies, has fallen. A fall is
+    reported once, when they have lain for `after` seconds.
 
     Args:
         lying: degrees of `tilt` from which a body lies.
         within: seconds from the last time upright to lying; who lies down slowly has not fallen.
-        after: seconds of lying before it is told, so that bending down is none.
+        after: seconds of lying before it is reported, so that bending down is none.
 
     It sees a picture, not the world: who falls towards the camera, or is hidden, is missed. It is
     no medical or safety device.
@@ -220,7 +230,15 @@ class Falls:
     _fell: bool = False
 
     def update(self, pose: Pose, time: float) -> bool:
-        """Takes the person at `time` (seconds); True once for each fall."""
+        """Takes the person in the next frame.
+
+        Args:
+            pose: the person.
+            time: seconds.
+
+        Returns:
+            True once for each fall.
+        """
         lean = tilt(pose)
         if math.isnan(lean):
             return False
@@ -232,7 +250,7 @@ class Falls:
         if self._since is None:
             self._since = time
             self._fell = time - self._upright <= self.within
-        told = self._fell and time - self._since >= self.after
-        if told:
+        reported = self._fell and time - self._since >= self.after
+        if reported:
             self._fell = False
-        return told
+        return reported

@@ -15,7 +15,7 @@ from .geometry import Image
 from .models.catalogue import DEFAULT
 from .pose import Pose
 
-SHARE = 0.8  # of a frame's time, what a frame may take before the start
+MAX_FRACTION = 0.8  # of a frame's time, what estimating it may take before the start
 _FRAMES = 12  # of which the median is held against a frame's time
 _ROUNDS = 4
 
@@ -23,8 +23,8 @@ Notify = Callable[[str], None]
 
 
 class Paced:
-    """Looks like an `Estimator` to a film (pipeline.py), and changes to the next of `rungs`, best
-    first, once the median of a dozen frames takes longer than `fps` allows; `notify` hears of it.
+    """An `Estimator` to a film (pipeline.py), which changes to the next of `rungs`, best first,
+    once the median of a dozen frames takes longer than `fps` allows; `notify` hears of it.
 
     The two halves of the way run at once in a film, so the slower one of them sets the rate.
     """
@@ -46,7 +46,7 @@ class Paced:
         for number in range(len(self.rungs)):
             self.rung = number
             taken = min(_milliseconds(self.estimate, image) for _ in range(_ROUNDS))
-            if taken <= 1000 * SHARE / self.fps:
+            if taken <= 1000 * MAX_FRACTION / self.fps:
                 break
         return taken
 

@@ -80,7 +80,15 @@ class Pose:
         return replace(self, xy=to(self.xy).astype(np.float32))
 
     def as_skeleton(self, skeleton: Skeleton) -> "Pose":
-        """The same person in another order; neck and mid_hip are made where they were not found."""
+        """The same person with the keypoints of another skeleton.
+
+        Args:
+            skeleton: the keypoints, and their order, of the result.
+
+        Returns:
+            The pose; a neck or mid_hip that was not found lies between its two sides, and keypoints
+            that this person does not have are not found.
+        """
         xy, confidence = converted(self.xy, self.confidence, self.skeleton, skeleton)
         return replace(self, skeleton=skeleton, xy=xy, confidence=confidence)
 

@@ -114,6 +114,9 @@ class Poses(list[Pose]):
                 were found in, while somebody holds it.
             rgb: whether `image` is an array in RGB.
             how: ids, boxes, min_confidence of `limbwise.draw`; ids are shown if there are some.
+
+        Raises:
+            ValueError: no image is given, and nobody holds the picture any more.
         """
         from .outputs.draw import draw
         from .sources.given import as_image
@@ -142,7 +145,14 @@ class Poses(list[Pose]):
     def to_coco(self, image_id: int | None = None, *, category_id: int = 1) -> list[dict[str, Any]]:
         """The people as COCO results (cocodataset.org/#format-results), 17 keypoints each.
 
-        `image_id` if None is the number that the file is called by, else the frame's."""
+        Args:
+            image_id: of the picture; if None the number that the file is called by, else the
+                frame's.
+            category_id: COCO's people are 1.
+
+        Returns:
+            A dict for each person of whom a keypoint of COCO was found.
+        """
         from .outputs.records import coco_image_id, coco_person
 
         number = coco_image_id(self.result) if image_id is None else image_id
@@ -152,8 +162,12 @@ class Poses(list[Pose]):
     def to_dataframe(self, library: str | None = None) -> Any:
         """A row per person with the columns of the .csv files, as a DataFrame.
 
-        `library` is "pandas" or "polars"; if None the first of them that is installed. BadInput if
-        neither is."""
+        Args:
+            library: "pandas" or "polars"; if None the first of them that is installed.
+
+        Raises:
+            BadInput: it is not installed.
+        """
         from .outputs.tables import dataframe
 
         return dataframe([self.result], library)
@@ -162,17 +176,26 @@ class Poses(list[Pose]):
         """`supervision.KeyPoints` of the people; a keypoint that was not found lies at (0, 0), as
         supervision has it, and the ids of tracked people are in `data["tracker_id"]`.
 
-        BadInput if supervision is not installed."""
+        Raises:
+            BadInput: supervision is not installed.
+        """
         from .outputs.supervision import keypoints
 
         return keypoints(self)
 
     def save(self, path: str | Path, image: Any = None) -> Path:
-        """Writes what the name's ending says, and returns the path.
+        """Writes what the name's ending says.
 
-        .png .jpg are the drawn picture (`image` as for `draw`), .json and .jsonl one line with
-        `to_dict()`, .csv a row per person. BadInput for any other ending, if the place cannot be
-        written to, and if it is the picture's own file.
+        Args:
+            path: .png and .jpg are the drawn picture, .json and .jsonl one line with `to_dict()`,
+                .csv is a row per person.
+            image: for a drawn picture, as for `draw`.
+
+        Returns:
+            The path.
+
+        Raises:
+            BadInput: another ending, a place that cannot be written to, or the picture's own file.
         """
         from .outputs.recorder import Recorder
         from .outputs.results import open_writer

@@ -32,7 +32,7 @@ def load(path: Path, threads: int | None = None, precision: str = "fast") -> Bac
         raise BadInput(f"{path} is an OpenVINO file: the onnx runtime needs an .onnx file")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    # Else its threads keep the cores busy while the other look's network waits for them.
+    # Else its threads keep the cores busy while the other stage's network waits for them.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = _read(ort, path, options)
     text = session.get_modelmeta().custom_metadata_map.get(KEY)

@@ -63,7 +63,7 @@ def fastest(several: Sequence[Way], threads: int | None) -> Way:
 
 
 def measured(several: Sequence[Way], threads: int | None) -> dict[Way, float]:
-    """The least milliseconds of each way; {} if they cannot be measured.
+    """The shortest time of each way, in milliseconds; {} if they cannot be measured.
 
     In a process of its own: one that had computed a network in several precisions died now and
     then when it was interrupted later (docs/log.md).

@@ -3,7 +3,6 @@
 options -> sources listed -> what is missing -> workers -> shards, manifest, errors
 """
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from ..errors import BadInput
 from ..estimator import MIN_SCORE
 from ..interrupts import listen
+from .environment import usable_cores
 from .options import (
     MANY,
     BatchFormat,
@@ -30,7 +30,7 @@ from .options import (
     not_empty,
     person_choice,
 )
-from .terminal import complain, failing_in_one_line, stderr
+from .terminal import complain, failing_in_one_line, note, stderr
 
 if TYPE_CHECKING:
     from ..distributed.job import Job
@@ -63,7 +63,7 @@ def batch(
     min_score: MinScoreOption = MIN_SCORE,
     max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=1000)] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth/--no-smooth", help="In films: calm the keypoints.")
+        bool, typer.Option("--smooth/--no-smooth", help="In films: smooth the keypoints.")
     ] = True,
     fps: Annotated[
         float | None,
@@ -109,7 +109,6 @@ def batch(
     from ..distributed.batch import Options, run
     from ..distributed.store import Store
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     given: dict[str, Any] = {
         "model": None if model is None else str(model),
         "person": _person(person_choice(person_model, refine)),
@@ -117,24 +116,32 @@ def batch(
         "max_people": max_people, "smooth": smooth, "fps": fps,
     }  # fmt: skip
     options = Options(
-        out, given, format.value, column, per_shard, _workers(workers), address, cores or 1, again
+        out,
+        given,
+        format.value,
+        column,
+        per_shard,
+        _workers(workers),
+        address,
+        usable_cores(),
+        again,
     )
     if dry_run:
         _dry(source, options, price)
         return
-    told = Progressing()
-    with closing(run(source, options, told.begin, _settled, listen)) as steps, told:
+    progress = Progressing()
+    with closing(run(source, options, progress.begin, _settled, listen)) as steps, progress:
         for step in steps:
             if isinstance(step, Store):
-                told.end(step)
+                progress.end(step)
             else:
-                told.add(step)
-    if told.broken:
+                progress.add(step)
+    if progress.broken:
         raise typer.Exit(2)
 
 
-def _person(wanted: Any) -> str | bool | None:
-    return wanted if wanted is None or isinstance(wanted, bool) else str(wanted)
+def _person(choice: Any) -> str | bool | None:
+    return choice if choice is None or isinstance(choice, bool) else str(choice)
 
 
 def _workers(text: str | None) -> tuple[int | None, int | None]:
@@ -195,7 +202,7 @@ def _span(seconds: float) -> str:
 
 
 class Progressing:
-    """What is told of a run on stderr: a bar on a terminal, a line now and then elsewhere."""
+    """What is shown of a run on stderr: a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
         self.frames = self.people = self.failed = self.broken = 0
@@ -223,7 +230,7 @@ class Progressing:
         self._items = sum(self._weights.values())
         self._began = time.monotonic()
         if todo.done:
-            _tell(f"{todo.done} of {todo.total} sources are done")
+            note(f"{todo.done} of {todo.total} sources are done")
         if self._bar:
             self._bar.add_task("starting", total=self._items)
 
@@ -240,11 +247,11 @@ class Progressing:
             self._bar.update(self._bar.task_ids[0], description=line, completed=self._done)
         elif now - self._last >= EVERY:
             left = passed / max(self._done, 1) * (self._items - self._done)
-            _tell(f"{self._done} of {self._items} sources, {line}, {_span(left)} left")
+            note(f"{self._done} of {self._items} sources, {line}, {_span(left)} left")
             self._last = now
 
     def end(self, store: Any) -> None:
-        """All is done; what is broken is told, here and by the exit code."""
+        """All is done; what is broken is reported, here and by the exit code."""
         failures = store.failures()
         self.broken = len(failures)
         typer.echo(
@@ -258,7 +265,3 @@ class Progressing:
                 f"not read, or not to their end: {len(failures)} of the sources. The reasons are "
                 f"in {store.folder.at('errors')}; the same command tries them again"
             )
-
-
-def _tell(text: str) -> None:
-    stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True, markup=False)

@@ -1,6 +1,5 @@
 """`limbwise bench`: what a picture takes here, by runtime, precision, size, threads and batch."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +25,7 @@ def bench(
         int, typer.Option(min=1, max=64, help="Several side by side as well, pinned and not.")
     ] = 1,
     image: Annotated[
-        Path | None, typer.Option("--image", help="A picture with people; ours if absent.")
+        Path | None, typer.Option("--image", help="A picture with people; the sample if absent.")
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, max=100_000)] = 20,
     json_path: Annotated[
@@ -62,11 +61,11 @@ def bench(
         batches=_numbers("--batch", batch, 1, 256) or [1], report=report,
     )  # fmt: skip
     stdout = Console(highlight=False, width=max(Console().width, 160))
-    stdout.print(_table(f"{timing.machine()}: ms, least/median/p99 of {rounds}", rows))
+    stdout.print(_table(f"{timing.machine()}: ms, minimum/median/p99 of {rounds}", rows))
     one = load(model, height=rows[0].height)
     crowds = timing.crowds(one, picture, (1, 2, 4, 8, 16), rounds)
     for people, taken in crowds.items():
-        stdout.print(f"decode, {people:3} people: {taken.least:.2f} / {taken.median:.2f} ms")
+        stdout.print(f"decode, {people:3} people: {taken.minimum:.2f} / {taken.median:.2f} ms")
     rates: dict[str, float] = {}
     if processes > 1:
         rates = timing.side_by_side(model, picture, rows[0].height, processes)
@@ -74,8 +73,8 @@ def bench(
             stdout.print(f"{name}: {rate:.1f} pictures a second together")
     if json_path:
         write_json(json_path, {
-            "machine": timing.machine(), "rounds": rounds, "rows": [asdict(row) for row in rows],
-            "decode": {people: asdict(taken) for people, taken in crowds.items()},
+            "machine": timing.machine(), "rounds": rounds, "rows": [row.to_dict() for row in rows],
+            "decode": {people: taken.to_dict() for people, taken in crowds.items()},
             "processes": rates,
         })  # fmt: skip
     if plot:
@@ -102,7 +101,7 @@ def models(
         taken = timing.interleaved({"": partial(estimate, picture)}, 10)[""]
         rows.append({
             "model": bundled.name, "about": bundled.about, **bundled.figures,
-            "ms": round(taken.least, 1), "computed": _labels(estimate), "licence": "Apache-2.0",
+            "ms": round(taken.minimum, 1), "computed": estimate.label, "licence": "Apache-2.0",
         })  # fmt: skip
     table = Table(title=f"{timing.machine()}: ms for the sample picture of two people")
     for column in rows[0]:
@@ -114,20 +113,15 @@ def models(
         write_json(json_path, {"machine": timing.machine(), "models": rows})
 
 
-def _labels(estimate: Any) -> str:
-    stages = [each.label for each in (estimate.runtime, estimate.person) if each]
-    return " + ".join(dict.fromkeys(stages))
-
-
-def _numbers(option: str, text: str, least: int, most: int) -> list[int]:
+def _numbers(option: str, text: str, minimum: int, maximum: int) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",") if part]
     except ValueError:
         numbers = [0]
-    if any(not least <= number <= most for number in numbers) or len(numbers) > 100:
+    if any(not minimum <= number <= maximum for number in numbers) or len(numbers) > 100:
         raise BadInput(
-            f"{option} {text[:80]} is not a list of whole numbers such as {least},{2 * least}, "
-            f"each between {least} and {most}"
+            f"{option} {text[:80]} is not a list of whole numbers such as {minimum},{2 * minimum}, "
+            f"each between {minimum} and {maximum}"
         )
     return numbers
 
@@ -139,7 +133,7 @@ def _table(title: str, rows: list[Any]) -> Table:
     for column in ("runtime", "height", "threads", "batch", *rows[0].stages):
         table.add_column(column, justify="left" if column == "runtime" else "right", no_wrap=True)
     for row in rows:
-        cells = ["/".join(map(short, (t.least, t.median, t.late))) for t in row.stages.values()]
+        cells = ["/".join(map(short, (t.minimum, t.median, t.p99))) for t in row.stages.values()]
         table.add_row(row.runtime, str(row.height), str(row.threads), str(row.batch), *cells)
     return table
 

@@ -12,7 +12,7 @@ from ..data.formats.save import check_folder, save
 from ..data.formats.table import FORMATS, format_of, guess_by_content, guess_by_name
 from ..errors import BadInput
 from .options import PLACE, CategoryOption, not_empty
-from .terminal import failing_in_one_line, stderr
+from .terminal import failing_in_one_line, note
 
 _NAMES = ", ".join(FORMATS)
 
@@ -24,7 +24,7 @@ def convert(
         str, typer.Argument(help="The file, or the new folder, to write.", callback=not_empty)
     ],
     from_: Annotated[
-        str | None, typer.Option("--from", help=f"{_NAMES}; what SOURCE looks like if absent.")
+        str | None, typer.Option("--from", help=f"{_NAMES}; recognised from SOURCE if absent.")
     ] = None,
     to: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def convert(
     """Turn labels from one tool's format into another's.
 
     Names of keypoints, visibility, splits and regions of crowds are kept where the other format has
-    words for them; what it has none for is told.
+    words for them; what it has none for is reported.
     """
     reader = format_of(from_ or guess_by_content(source))
     writer = format_of(to or guess_by_name(target))
@@ -85,4 +85,4 @@ def _tell(dataset: Dataset, keeps_crowds: bool, target: str) -> None:
     if crowds:
         text += f", {crowds} regions of crowds" + ("" if keeps_crowds else " left out")
     where = "standard output" if is_stdout(target) else target
-    stderr.print(f"limbwise: {text}: {where}", highlight=False, soft_wrap=True, markup=False)
+    note(f"{text}: {where}")

@@ -19,6 +19,7 @@ import typer
 
 from .. import __version__
 from ..errors import BadInput
+from .environment import usable_cores
 from .info import echo
 from .terminal import failing_in_one_line
 
@@ -96,9 +97,8 @@ def _memory() -> str:
 def _threads() -> str:
     import cv2
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     shown = [
-        f"{usable} of {os.cpu_count()} cores may be used",
+        f"{usable_cores()} of {os.cpu_count()} cores may be used",
         f"OpenCV takes {cv2.getNumThreads()}",
     ]
     shown += [f"{name}={os.environ[name][:20]}" for name in _SETTINGS if name in os.environ]
@@ -144,7 +144,7 @@ def _models() -> list[str]:
 
 
 def _model(name: str) -> str:
-    """Loads it, in the precision that is quickest here, and lets it look at the sample."""
+    """Loads it, in the precision that is quickest here, and runs it on the sample."""
     from ..bench import interleaved
     from ..estimator import SAMPLE, load
     from ..sources.image import read_picture
@@ -155,9 +155,7 @@ def _model(name: str) -> str:
     people = len(estimate(picture))
     if not people:
         raise BadInput("it finds nobody in the sample picture")
-    stages = [each.label for each in (estimate.runtime, estimate.person) if each]
-    labels = " + ".join(dict.fromkeys(stages))
-    return f"{labels}: {taken.least:.1f} ms (median {taken.median:.1f}), {people} people"
+    return f"{estimate.label}: {taken.minimum:.1f} ms (median {taken.median:.1f}), {people} people"
 
 
 def _decoders() -> str:

@@ -19,6 +19,13 @@ def prepare() -> None:
     _find_home()
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _keep_closed() -> None:
     """A closed stdin, stdout or stderr is given to nobody else: a file that is opened next would
     get its number, and with it what a library prints."""

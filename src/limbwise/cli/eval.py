@@ -74,7 +74,7 @@ def evaluate(
         if path:
             check_writable(path, stream=True)
     factors = _numbers(scales)
-    looks = load_pair(
+    first, second = load_pair(
         model, person=person_choice(person_model, refine), runtime=runtime.value,
         precision=precision.value, threads=threads,
     )  # fmt: skip
@@ -82,21 +82,21 @@ def evaluate(
     def bar(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         return progress(entries, len(entries), "pictures")
 
-    height = size or (None if looks[0].description.boxes else 368)
-    largest = max(factors) * (height or looks[0].description.height)
+    height = size or (None if first.description.boxes else 368)
+    largest = max(factors) * (height or first.description.height)
     if largest > LARGEST_INPUT:
         raise BadInput(
             f"--scales {shown(scales)} gives {largest:.0f} rows, more than {LARGEST_INPUT}"
         )
     how: dict[str, Any] = {
-        "person": looks[1], "height": height, "limit": limit, "progress": bar, "category": category
+        "person": second, "height": height, "limit": limit, "progress": bar, "category": category
     }  # fmt: skip
     if boxes and (flip or scales != "1"):
         raise BadInput("--boxes are found in one pass: leave out --flip and --scales")
     if boxes:
-        found, people = evaluate_boxes(looks[0], annotations, images, **how)
+        found, people = evaluate_boxes(first, annotations, images, **how)
     else:
-        found, people = measure(looks[0], annotations, images, flip=flip, scales=factors, **how)
+        found, people = measure(first, annotations, images, flip=flip, scales=factors, **how)
     for place, content in ((detections, people), (metrics, found)):
         if place:
             write_json(place, content)

@@ -101,7 +101,8 @@ RefineOption = Annotated[
     ),
 ]
 RuntimeOption = Annotated[
-    RuntimeName, typer.Option("--runtime", help="Who computes.", rich_help_panel=MODEL_PANEL)
+    RuntimeName,
+    typer.Option("--runtime", help="What runs the networks.", rich_help_panel=MODEL_PANEL),
 ]
 SizeOption = Annotated[
     int | None,

@@ -12,7 +12,7 @@ from ..errors import BadInput
 from ..estimator import stages
 from ..models.catalogue import Network, own_height
 from .options import PLACE, ModelOption, PersonOption
-from .terminal import failing_in_one_line, stderr
+from .terminal import failing_in_one_line, note
 
 
 @failing_in_one_line()
@@ -40,20 +40,19 @@ def page(
     _check_free(static)
     paths = [_onnx(stage) for stage in stages(model, person_model)]
     about = [describe(path) for path in paths]
-    for path, said in zip(paths, about, strict=True):
-        if said is None:
+    for path, description in zip(paths, about, strict=True):
+        if description is None:
             raise BadInput(f"{path} was not exported by limbwise: it does not say what it is")
-    first, second = (said for said in about if said is not None)
+    first, second = (each for each in about if each is not None)
     if height := own_height(model):
         first = replace(first, height=height)
     found, version = runtime_files(runtime, RUNTIME)
     files = static_page(paths[0], paths[1], first, second, found, version)
     _write(static, files)
     size = sum(map(len, files.values())) / 1e6
-    stderr.print(
-        f"limbwise: {static} has the page, {len(files)} files of {size:.1f} MB. To see it here: "
-        f"python -m http.server --bind 127.0.0.1 --directory {static}",
-        soft_wrap=True,
+    note(
+        f"{static} has the page, {len(files)} files of {size:.1f} MB. To see it here: "
+        f"python -m http.server --bind 127.0.0.1 --directory {static}"
     )
 
 

@@ -39,7 +39,7 @@ from .options import (
     not_empty,
     person_choice,
 )
-from .terminal import Reports, failing_in_one_line, progress, stderr, stdout_is_terminal
+from .terminal import Reports, failing_in_one_line, note, progress, stderr, stdout_is_terminal
 
 Follow = Callable[[Frame, list[Pose]], list[Pose]]
 
@@ -103,7 +103,7 @@ def run(
         bool,
         typer.Option(
             "--smooth/--no-smooth",
-            help="Calm the keypoints of the tracked.",
+            help="Smooth the keypoints of tracked people.",
             rich_help_panel=FILM_PANEL,
         ),
     ] = True,
@@ -221,14 +221,11 @@ def paced(estimate: Estimator, fps: float, models: list[str]) -> Paced:
     from ..estimator import SAMPLE
     from ..sources.image import read_picture
 
-    def tell(text: str) -> None:
-        stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True)
-
     loaded = estimate.made_by or {}
     rungs = [estimate, *(load(**{**loaded, "model": name}) for name in models[1:])]
     last = rungs[-1]
     rungs += [last.at(height) for height in reversed(HEIGHTS) if height < last.height]
-    paced = Paced(rungs, fps, tell)
+    paced = Paced(rungs, fps, note)
     taken = paced.start(read_picture(SAMPLE))
-    tell(f"--fps {fps:g}: {described(paced.estimate)}, {taken:.1f} ms a frame")
+    note(f"--fps {fps:g}: {described(paced.estimate)}, {taken:.1f} ms a frame")
     return paced

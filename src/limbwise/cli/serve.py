@@ -30,7 +30,7 @@ from .options import (
     finite,
     person_choice,
 )
-from .terminal import failing_in_one_line, stderr
+from .terminal import failing_in_one_line, note
 
 
 @failing_in_one_line()
@@ -101,7 +101,7 @@ def serve(
         )  # fmt: skip
         where = f"http://{_in_url(host)}:{listening.getsockname()[1]}"
         label = estimators[0].runtime.label
-        stderr.print(f"limbwise: {where} ({label}, {workers} x {each} threads); Ctrl-C ends it")
+        note(f"{where} ({label}, {workers} x {each} threads); Ctrl-C ends it")
         with suppress(KeyboardInterrupt):
             run(app, listening, limits)
 

@@ -50,6 +50,7 @@ def calling(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def complain(error: object) -> None:
+    """One line on stderr for what went wrong."""
     wide = Console(stderr=True, highlight=False, width=max(stderr.width, 80))  # COLUMNS may say 0
     names = _called.get()
     text = _OPTION.sub(lambda found: names.get(found[0], found[0]), str(error))
@@ -90,7 +91,13 @@ def _of_system(error: OSError) -> str:
     return f"{name}: {reason}" if name else reason
 
 
+def note(text: str) -> None:
+    """A line on stderr that is no complaint."""
+    stderr.print(f"limbwise: {text}", highlight=False, soft_wrap=True, markup=False)
+
+
 def stdout_is_terminal() -> bool:
+    """Whether somebody reads standard output as it comes."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
@@ -155,9 +162,6 @@ def counting(done: int, total: int, what: str) -> Iterator[Callable[[int, str], 
             return
         printed = at
         left = round((at - began) / max(now - done, 1) * (total - now))
-        stderr.print(
-            f"limbwise: {what} {now}/{total}, {last}{', ' * bool(last)}{left} s left",
-            soft_wrap=True,
-        )
+        note(f"{what} {now}/{total}, {last}{', ' * bool(last)}{left} s left")
 
     yield show

@@ -26,7 +26,7 @@ from .options import (
     model_files,
     with_fields_of,
 )
-from .terminal import counting, failing_in_one_line, progress, stderr
+from .terminal import counting, failing_in_one_line, note, progress
 
 # Into --out
 WRITTEN = ("best.safetensors", "last.safetensors", "last.pth", "log.jsonl", "config.json")
@@ -144,11 +144,10 @@ def _reports(out: Path, run: "Run") -> "Iterator[tuple[Report, Show | None]]":
     log = log_to(out / "log.jsonl", run.step)
     chart, pictures = board(out, run.step) if has("tensorboard") else (None, None)
     its = run.schedule
-    stderr.print(
-        f"limbwise: {run.made.description.name}, steps {run.step} to {its.steps}, each of "
+    note(
+        f"{run.made.description.name}, steps {run.step} to {its.steps}, each of "
         f"{run.config.batch_size * run.config.accumulate}; learning rate {its.lr:g}, which rises "
-        f"for {its.warmup} steps",
-        soft_wrap=True,
+        f"for {its.warmup} steps"
     )
     with counting(run.step, its.steps, "steps") as show:
 

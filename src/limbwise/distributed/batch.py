@@ -46,7 +46,7 @@ def run(
 ) -> Generator[Report | Store, None, None]:
     """Does what is missing: reports as they come, then the settled store.
 
-    `begun` is told what there is to do, `started` is called when Ray runs. BadInput where the run
+    `begun` gets what there is to do, `started` is called when Ray runs. BadInput where the run
     cannot begin or go on; what was done until then is kept.
     """
     engine.need_ray()
@@ -70,20 +70,20 @@ def run(
         left = todo(store, listed, options.per_shard)
         begun(left)
         if left.shards or left.films:
-            most = options.workers[1] or max(options.cores, options.workers[0] or 1)
-            stack.enter_context(engine.running(options.address, most))
+            max_workers = options.workers[1] or max(options.cores, options.workers[0] or 1)
+            stack.enter_context(engine.running(options.address, max_workers))
             started()
-            workers = _workers(options, most)
-            yield from _done(engine.look(job, store, left.shards, workers))
+            workers = _workers(options, max_workers)
+            yield from _done(engine.run_shards(job, store, left.shards, workers))
             yield from _done(engine.join_films(job, store, left.films, workers))
             settle(store, left)
             store.tidy()  # of workers that died meanwhile
         yield store
 
 
-def _workers(options: Options, most: int) -> tuple[int, int]:
+def _workers(options: Options, max_workers: int) -> tuple[int, int]:
     if options.address == "local":
-        return min(options.workers[0] or most, most), most
+        return min(options.workers[0] or max_workers, max_workers), max_workers
     return engine.cluster_workers(*options.workers)
 
 
@@ -112,10 +112,10 @@ def _job(
     if found is None:
         return settle_job(options.given)
     was = {**found["given"], "format": found["format"]}
-    wanted = {**options.given, "format": options.form}
-    for name in sorted({*was, *wanted}):
-        if was.get(name) != wanted.get(name):
-            raise _refused(options.out, f"{name} {was.get(name)}", wanted.get(name))
+    asked = {**options.given, "format": options.form}
+    for name in sorted({*was, *asked}):
+        if was.get(name) != asked.get(name):
+            raise _refused(options.out, f"{name} {was.get(name)}", asked.get(name))
     given = dict(options.given)
     if given.pop("fps", None):
         given |= {"model": found["job"]["model"], "height": found["job"]["height"]}
@@ -126,9 +126,9 @@ def _job(
     return replace(job, stages=tuple((path, its[1]) for (path, _), its in ways))
 
 
-def _refused(out: str, was: str, wanted: object) -> BadInput:
+def _refused(out: str, was: str, asked: object) -> BadInput:
     return BadInput(
-        f"{out} was made with {was}, now it is {wanted}: name another folder, or --again to "
+        f"{out} was made with {was}, now it is {asked}: name another folder, or --again to "
         "make all of it anew"
     )
 

@@ -24,7 +24,7 @@ _SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2
 MEMORY = 150_000_000  # bytes of Ray's object store on this machine: only reports go through it
 
 
-class Looker:
+class ShardActor:
     """The actor: what Ray Data calls with shards, one at a time."""
 
     def __init__(self, job: Job, store: Store) -> None:
@@ -34,7 +34,7 @@ class Looker:
         return _rows([self._work(Shard.from_json(text), self._store) for text in batch["shard"]])
 
 
-class Joiner:
+class FilmActor:
     """Ray Data's task for films that were cut; a film each."""
 
     def __init__(self, job: Job, store: Store) -> None:
@@ -150,12 +150,12 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def look(
+def run_shards(
     job: Job, store: Store, shards: Sequence[Shard], workers: tuple[int, int]
 ) -> Generator[Report, None, None]:
     """Does the shards with from `workers[0]` to `workers[1]` actors; reports as they come."""
     rows = [{"shard": shard.to_json()} for shard in shards]
-    yield from _mapped(Looker, rows, job, store, workers)
+    yield from _mapped(ShardActor, rows, job, store, workers)
 
 
 def join_films(
@@ -165,7 +165,7 @@ def join_films(
     waiting = set(store.folder.names("films"))
     whole = [film for film in films if all(f"{shard.name}.npz" in waiting for shard in film)]
     rows = [{"film": [shard.to_json() for shard in film]} for film in whole]
-    yield from _mapped(Joiner, rows, job, store, workers)
+    yield from _mapped(FilmActor, rows, job, store, workers)
 
 
 def _mapped(
@@ -229,11 +229,11 @@ class _Inside:
         return None if report is None else report.row()
 
 
-def cluster_workers(least: int | None, most: int | None) -> tuple[int, int]:
-    """How many workers at least and at most: those that were asked for, else as many as the
+def cluster_workers(min_workers: int | None, max_workers: int | None) -> tuple[int, int]:
+    """The minimum and maximum number of workers: those that were asked for, else as many as the
     cluster has cores."""
     import ray
 
     cores = max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    most = most or max(cores, least or 1)
-    return min(least or 1, most), most
+    upper = max_workers or max(cores, min_workers or 1)
+    return min(min_workers or 1, upper), upper

@@ -56,23 +56,23 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _seconds(work: Worker, item: Item, most: int | None) -> tuple[float, int]:
-    """What reading and looking take of the first `most` frames, the first of which warms up."""
+def _seconds(work: Worker, item: Item, max_frames: int | None) -> tuple[float, int]:
+    """What the first `max_frames` frames take, reading included; the first warms up."""
     warm = next(iter(_images(item, 1)), None)
     if warm is None:
         return 0.0, 0
     work.estimate(warm)
     began = time.perf_counter()
-    images = _images(item, most)
+    images = _images(item, max_frames)
     for image in images:
         work.estimate(image)
     return time.perf_counter() - began, len(images)
 
 
-def _images(item: Item, most: int | None) -> list:  # type: ignore[type-arg]
+def _images(item: Item, max_frames: int | None) -> list:  # type: ignore[type-arg]
     try:
         with closing(shots(item, lambda bad: None)) as its:
-            return [image for image, _ in islice(its, most)]
+            return [image for image, _ in islice(its, max_frames)]
     except BadInput:
         return []
 

@@ -1,4 +1,4 @@
-"""Films that were cut: pieces are looked at in any order, anywhere; then one task goes through the
+"""Films that were cut: pieces are estimated in any order, anywhere; then one task goes through the
 poses of all of them in order and says who is who.
 
 Finding people takes nearly all of the time, following them hardly any. So nothing is lost by

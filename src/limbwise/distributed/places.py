@@ -1,7 +1,7 @@
 """Files and folders by their address, on this machine or in a store such as S3, all alike.
 
 An address is a path, or `scheme://...`. pyarrow knows s3, gs, hdfs and file; for other schemes
-fsspec is asked, if it is there. What goes wrong is told in one line that names the address.
+fsspec is asked, if it is there. What goes wrong is one line that names the address.
 """
 
 import glob
@@ -35,7 +35,7 @@ def without_secrets(address: str) -> str:
 
 
 @contextmanager
-def told(address: str) -> Iterator[None]:
+def failing_as_bad_input(address: str) -> Iterator[None]:
     """What a file system raises, as BadInput in one line."""
     name = without_secrets(address)
     try:
@@ -79,7 +79,7 @@ def _system(root: str) -> Any:
 
 def opened_store(address: str) -> tuple[Any, str]:
     """A remote address as a pyarrow file system and a path in it."""
-    with told(address):
+    with failing_as_bad_input(address):
         bare, question, options = address.partition("?")
         scheme, _, rest = bare.partition("://")
         bucket = rest.partition("/")[0]
@@ -93,7 +93,7 @@ def opened_store(address: str) -> tuple[Any, str]:
 
 def read_bytes(address: str) -> bytes:
     """All of a file."""
-    with told(address):
+    with failing_as_bad_input(address):
         if not is_remote(address):
             return Path(address).read_bytes()
         system, path = opened_store(address)
@@ -105,13 +105,13 @@ def read_bytes(address: str) -> bytes:
 def reading(address: str) -> Iterator[Any]:
     """A file to read from at any place."""
     if not is_remote(address):
-        with told(address):
+        with failing_as_bad_input(address):
             local = Path(address).open("rb")  # noqa: SIM115 - closed below
         with local:
             yield local
         return
     system, path = opened_store(address)
-    with told(address):
+    with failing_as_bad_input(address):
         file = system.open_input_file(path)
     with file:
         yield file
@@ -132,7 +132,7 @@ def kind(address: str) -> str:
     from pyarrow import fs
 
     system, path = opened_store(address)
-    with told(address):
+    with failing_as_bad_input(address):
         found = system.get_file_info(path).type
     return {fs.FileType.Directory: "folder", fs.FileType.File: "file"}.get(found, "nothing")
 
@@ -142,7 +142,7 @@ def walk(address: str) -> Iterator[str]:
     if is_remote(address):
         yield from sorted(_remote_files(address))
         return
-    with told(address), os.scandir(address) as entries:
+    with failing_as_bad_input(address), os.scandir(address) as entries:
         inside = sorted(entries, key=lambda entry: entry.name)
     for entry in inside:
         if entry.name.startswith("."):
@@ -159,7 +159,7 @@ def _remote_files(address: str) -> Iterator[str]:
 
     system, path = opened_store(address)
     front, options = _front(address, path)
-    with told(address):
+    with failing_as_bad_input(address):
         for info in system.get_file_info(fs.FileSelector(path, recursive=True)):
             hidden = any(part.startswith(".") for part in info.path[len(path) :].split("/"))
             if info.type == fs.FileType.File and not hidden:
@@ -181,21 +181,21 @@ def matching(pattern: str) -> list[str]:
     parts = bare.split("/")
     fixed = next(n for n, part in enumerate(parts) if set("*[") & set(part))
     base = "/".join(parts[:fixed]) + question + options
-    wanted = parts[fixed:]
+    rest = parts[fixed:]
     length = len("/".join(parts[:fixed])) + 1
     return [
         file
         for file in sorted(_remote_files(base))
-        if _fits(file.partition("?")[0][length:].split("/"), wanted)
+        if _fits(file.partition("?")[0][length:].split("/"), rest)
     ]
 
 
-def _fits(parts: list[str], wanted: list[str]) -> bool:
-    if not wanted:
+def _fits(parts: list[str], pattern: list[str]) -> bool:
+    if not pattern:
         return not parts
-    if wanted[0] == "**":
-        return any(_fits(parts[n:], wanted[1:]) for n in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+    if pattern[0] == "**":
+        return any(_fits(parts[n:], pattern[1:]) for n in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 class Folder:
@@ -244,7 +244,7 @@ class Folder:
 
     def _upload(self, name: str, data: Any) -> None:
         system, path = opened_store(self.at(name))
-        with told(self.at(name)), system.open_output_stream(path) as stream:
+        with failing_as_bad_input(self.at(name)), system.open_output_stream(path) as stream:
             stream.write(data)
 
     def write(self, name: str, data: bytes) -> None:
@@ -260,7 +260,7 @@ class Folder:
         from pyarrow import fs
 
         system, path = opened_store(self.at(name))
-        with told(self.at(name)):
+        with failing_as_bad_input(self.at(name)):
             return bool(system.get_file_info(path).type == fs.FileType.File)
 
     def names(self, within: str = "", *, partial: bool = False) -> list[str]:
@@ -276,7 +276,7 @@ class Folder:
         from pyarrow import fs
 
         system, path = opened_store(self.at(within) if within else self.address)
-        with told(self.address):
+        with failing_as_bad_input(self.address):
             selector = fs.FileSelector(path, allow_not_found=True)
             infos = system.get_file_info(selector)
         return [] if partial else sorted(info.base_name for info in infos if info.base_name)

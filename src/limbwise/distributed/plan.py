@@ -23,7 +23,7 @@ class Shard(NamedTuple):
     items: tuple[Item, ...]
 
     def to_json(self) -> str:
-        """All that a task needs to be told."""
+        """All that a task needs to know."""
         return json.dumps([self.name, self.items])
 
     @classmethod

@@ -125,7 +125,7 @@ def _of_table(address: str, column: str | None) -> Iterator[Item]:
                     yield from _of_file(path)
 
 
-def _column(address: str, schema: Any, wanted: str | None) -> str:
+def _column(address: str, schema: Any, chosen: str | None) -> str:
     import pyarrow as pa
 
     def usable(name: str) -> bool:
@@ -133,10 +133,10 @@ def _column(address: str, schema: Any, wanted: str | None) -> str:
         return holds_bytes(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
     names = [name for name in schema.names if usable(name)]
-    if wanted is not None:
-        if wanted not in names:
-            raise BadInput(f"{address} has no column {wanted} of paths or bytes: it has {names}")
-        return wanted
+    if chosen is not None:
+        if chosen not in names:
+            raise BadInput(f"{address} has no column {chosen} of paths or bytes: it has {names}")
+        return chosen
     named = [name for name in names if name.lower() in _NAMES]
     if len(named) == 1 or len(names) == 1:
         return str((named or names)[0])

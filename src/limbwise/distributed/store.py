@@ -30,7 +30,7 @@ from .schema import Record, ShardWriter, read_lines, read_rows
 ROOMS = ("shards", "manifest", "errors", "films")
 _ENDINGS = {"parquet": ".parquet", "jsonl": ".jsonl"}
 _AT_ONCE = 32  # small files of a store that are read at the same time
-_LEASE = 120.0  # seconds after which nobody holds a remote folder who has not said so again
+_LEASE = 120.0  # seconds after which nobody holds a remote folder whose lease was not renewed
 
 
 class Store:

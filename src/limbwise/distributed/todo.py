@@ -12,8 +12,8 @@ from .store import Store
 
 @dataclass(frozen=True)
 class Todo:
-    """shards: groups to look at; films: those to join when their pieces are there; `again` are keys
-    that failed before; `total` and `done` count items."""
+    """shards: groups to estimate; films: those to join when their pieces are there; again: keys
+    that failed before; total, done: counts of items."""
 
     shards: list[Shard]
     films: list[list[Shard]]
@@ -50,14 +50,14 @@ def todo(store: Store, items: Sequence[Item], size: int | None = None) -> Todo:
     waiting = set(store.folder.names("films"))
     films = [its for its in plan.films(planned).values() if names & {shard.name for shard in its}]
     pieces = {shard.name: shard for its in films for shard in its}
-    wanted = [
+    shards = [
         *(shard for shard in left if shard.name not in pieces),
         *(s for s in pieces.values() if piece_name(s.name).partition("/")[2] not in waiting),
     ]
     for name in waiting - {piece_name(name).partition("/")[2] for name in pieces}:
         store.folder.remove(f"films/{name}")  # of films that are done
     count = sum(len(shard.items) for shard in left)
-    return Todo(wanted, films, frozenset(failed), len(items), len(items) - count)
+    return Todo(shards, films, frozenset(failed), len(items), len(items) - count)
 
 
 def _keys(shard: Shard) -> set[str]:

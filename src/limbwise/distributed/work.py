@@ -1,4 +1,4 @@
-"""What one task does: a shard's sources are read, looked at and written, whole or not at all.
+"""What one task does: a shard's sources are read, estimated and written, whole or not at all.
 
 Shard -> frames of each item -> Estimator -> Tracker, for films -> ShardWriter -> Report
 """
@@ -25,7 +25,7 @@ from .schema import Record, ShardWriter, as_record
 from .sources import Item
 from .store import Store
 
-Told = Callable[[BadInput], None]
+Notify = Callable[[BadInput], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Worker:
         return entry["frames"], entry["people"], len(failed)
 
     def _piece(self, shard: Shard, store: Store) -> tuple[int, int, int]:
-        """A piece of a film: its people are told apart when all pieces are there."""
+        """A piece of a film: its people get ids when all pieces are there."""
         (item,) = shard.items
         bad: list[BadInput] = []
         seen: list[tuple[float, tuple[int, int], list[Pose]]] = []
@@ -108,7 +108,7 @@ class Worker:
         write_piece(store.folder, shard.name, seen)
         return len(seen), sum(len(poses) for _, _, poses in seen), len(bad)
 
-    def records(self, item: Item, bad: Told) -> Iterator[Record]:
+    def records(self, item: Item, bad: Notify) -> Iterator[Record]:
         """The frames of a picture or of a whole film, each as a record."""
         follow = Tracker(smooth=self.job.smooth)
         with closing(shots(item, bad)) as its:
@@ -122,7 +122,7 @@ class Worker:
                 yield as_record(result, self.job.model, self.job.version)
 
 
-def shots(item: Item, bad: Told) -> Shots:
+def shots(item: Item, bad: Notify) -> Shots:
     """The pictures of an item with their times, None for a still; BadInput if it has none, damage
     after some of them goes to `bad`."""
     if item.kind == "film":
@@ -139,7 +139,7 @@ def shots(item: Item, bad: Told) -> Shots:
         yield from picture_shots(picture, item.name, bad)
 
 
-def _film(source: Any, item: Item, bad: Told) -> Shots:
+def _film(source: Any, item: Item, bad: Notify) -> Shots:
     if item.start is None:
         return film_shots(source, item.name, False, bad)
     return film_piece(source, item.name, item.start, item.end, bad)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from ..checks import number, parsed, shown, whole
 from ..description import KEY, Description
 from ..errors import BadInput
 from ..skeleton import BODY, Skeleton
+from .base import PoseNetwork
 from .detector import DetectorNetwork
 from .lightweight_openpose import LightweightOpenPose, load_lightweight_openpose
 from .limbwise import LimbwiseNetwork
@@ -27,46 +28,6 @@ from .person import PersonNetwork
 OPTIONS = "limbwise-options"  # of a network's constructor, in an exported file's metadata
 _REPEATED = ("blocks", "modules", "refinement_stages")  # options that say how often a part comes
 _WIDEST, _LONGEST = 4096, 64  # channels, and how many numbers an option may be
-
-
-class PoseNetwork(Protocol):
-    """What every network states of itself.
-
-    Attributes:
-        stride: input pixels to a cell of its maps.
-        multiple: both sides of an input are whole multiples of it.
-        offset: the input pixel of the maps' first cell.
-        sigma: of the Gaussians that it learns, in input pixels.
-        height: the usual height of its inputs.
-        mean: of an input, (BGR - mean) * scale, of all colours alike or of each.
-        scale: the same.
-        crops: it takes crops of one person, not whole pictures.
-        prior: it takes prior keypoints besides.
-        keypoints: how many it finds.
-        limbs: how many it finds.
-        finds: the parts of a skeleton whose numbers its constructor takes.
-        people: the only skeleton of people that it can have; None if any.
-        boxes: the strides at which it finds people as boxes, if it does.
-        fit: as in `Description`.
-        float_parts: the submodules that stay in float when the others are rounded to int8.
-    """
-
-    stride: int
-    multiple: int
-    offset: float
-    sigma: float
-    height: int
-    mean: float | tuple[float, float, float]
-    scale: float | tuple[float, float, float]
-    prior: bool
-    keypoints: int
-    limbs: int
-    finds: tuple[str, ...]
-    people: Skeleton | None
-    crops: bool
-    boxes: tuple[int, ...]
-    fit: str
-    float_parts: tuple[str, ...]
 
 
 NETWORKS: dict[str, type[nn.Module]] = {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..skeleton import BODY
+from .base import PoseNetwork
 
 
 def conv(
@@ -106,7 +107,7 @@ class RefinementBlock(nn.Module):
         return out
 
 
-class LightweightOpenPose(nn.Module):
+class LightweightOpenPose(PoseNetwork):
     """(N, 3, H, W) normalised BGR to [heatmaps, part affinity fields] per stage, the last stage
     last.
 
@@ -114,20 +115,9 @@ class LightweightOpenPose(nn.Module):
     (N, 2 * limbs, H/8, W/8) as x, y pairs.
     """
 
-    stride = 8
-    sigma = 7.0
-    prior = False
-    offset = 3.5
-    multiple = 8
-    height = 368
     mean = 128.0
     scale = 1 / 256
-    finds = ("keypoints", "limbs")
     people = BODY  # its files do not say which, and whoever reads them takes them for these
-    crops = False
-    boxes: tuple[int, ...] = ()
-    fit = "height"
-    float_parts = ()
 
     def __init__(
         self, refinement_stages: int = 1, channels: int = 128, keypoints: int = 18, limbs: int = 19

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import BadInput
+from .base import PoseNetwork
 from .detector import Head, decoded
 
 # (repeats, kernel, stride, expansion, channels) of EfficientNet-Lite0's stages.
@@ -113,28 +114,13 @@ class Block(nn.Module):
         return out
 
 
-class LimbwiseNetwork(nn.Module):
+class LimbwiseNetwork(PoseNetwork):
     """(N, 3, H, W) normalised BGR, sides whole multiples of 8, to [heatmaps, part affinity fields].
 
     heatmaps (N, K, H/8, W/8); part affinity fields (N, 2 L, H/8, W/8) as x, y pairs. While
     training, the same two after the first block come before them, for deep supervision. With
     `boxes` these come last (N, A, 5); while training, the maps (N, 5, h, w) of each stride.
     """
-
-    stride = 8
-    sigma = 7.0
-    prior = False
-    offset = 3.5
-    multiple = 8
-    height = 368
-    mean = 127.0
-    scale = 1 / 128
-    finds = ("keypoints", "limbs")
-    people = None
-    crops = False
-    boxes: tuple[int, ...] = ()
-    fit = "height"
-    float_parts = ()
 
     def __init__(
         self, keypoints: int, limbs: int, channels: int = 96, blocks: int = 3, width: float = 1.0,

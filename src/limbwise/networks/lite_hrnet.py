@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .base import PoseNetwork
 from .limbwise import up
 
 CHANNELS = (40, 80, 160, 320)  # of the branches at strides 4, 8, 16, 32
@@ -120,7 +121,7 @@ def _down(channels: Sequence[int], to: int, start: int, norm: bool) -> nn.Sequen
     )
 
 
-class LiteHRNet(nn.Module):
+class LiteHRNet(PoseNetwork):
     """Crops of one person (N, 3, H, W) of normalised BGR to [heatmaps, none].
 
     heatmaps (N, K, H/4, W/4), cell m at input pixel 4 m + `offset`; none (N, 0, H/4, W/4), since
@@ -132,18 +133,12 @@ class LiteHRNet(nn.Module):
     height = 256  # of its inputs, as a rule
     sigma = 8.0
     crops = True
-    multiple = 8
     offset = -0.5  # found by measuring the published network; its weights need it
     mean = (103.53, 116.28, 123.675)  # of ImageNet, B, G, R
     scale = (1 / 57.375, 1 / 57.12, 1 / 58.395)
-    limbs = 0
     pretrained = ("stem", "branches", "stages", "head")  # learn at `backbone_lr` times the rate
     finds = ("keypoints",)
-    people = None
-    boxes = ()
-    fit = "height"
     float_parts = ("stem_short", "stem_long", "branches", "head")  # int8 of these costs most AP
-    prior = False  # it is told nothing of what the first stage found
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The network of the second stage: one person in a crop, told where the first stage found what.
+"""The network of the second stage: one person in a crop, with a prior pose.
 
     crop - EfficientNet-Lite0 -+- stride 32 -> 96 --------------------+
                                +- stride 16 -> 96 -> (+) -> block ----+ up
@@ -7,7 +7,7 @@
     keypoints found, drawn at strides 8 and 4 -> (+) before the blocks there
 
 The same backbone and blocks as limbwise.py, whose weights fit, and one step more of the
-top-down path. A network that is told a first guess has less to find out (Moon et al. 2019, PoseFix,
+top-down path. A network that gets a first guess has less to find out (Moon et al. 2019, PoseFix,
 arXiv 1812.03595), and knows which of several people in a crop is meant (Zhou et al. 2023, BUCTD,
 arXiv 2306.07879).
 """
@@ -15,10 +15,11 @@ arXiv 2306.07879).
 import torch
 from torch import Tensor, nn
 
+from .base import PoseNetwork
 from .limbwise import Backbone, Block, normed, up
 
 
-class PersonNetwork(nn.Module):
+class PersonNetwork(PoseNetwork):
     """Crops (N, 3, H, W) of normalised BGR, sides whole multiples of 8, and keypoints that were
     found (N, K, 3), x, y in pixels of the crop and 1 or, if not found, 0, to [heatmaps, none].
 
@@ -30,17 +31,9 @@ class PersonNetwork(nn.Module):
     sigma = 4.0
     prior = True
     offset = 1.5
-    multiple = 8
     height = 160
-    mean = 127.0
-    scale = 1 / 128
-    limbs = 0
     finds = ("keypoints",)
-    people = None
     crops = True
-    boxes: tuple[int, ...] = ()
-    fit = "height"
-    float_parts = ()
 
     def __init__(
         self, keypoints: int, channels: int = 96, blocks: int = 3, width: float = 1.0

@@ -33,14 +33,14 @@ class Sink:
 
 @dataclass(frozen=True)
 class Form:
-    """How FFmpeg is to write a film, in `ticks` a second; a frame comes `least` ticks or more
+    """How FFmpeg is to write a film, in `ticks` a second; a frame comes `min_ticks` ticks or more
     after the one before or is left out."""
 
     container: str
     codec: str
     pixels: str
     ticks: int
-    least: int
+    min_ticks: int
     container_options: dict[str, str]
     codec_options: dict[str, str]
 
@@ -83,11 +83,11 @@ class Film(Sink):
         self._path, self._form, self._fps = path, form, fps
         self._files = ExitStack()
         self._stream: Any = None
-        self._ticks = -form.least
+        self._ticks = -form.min_ticks
 
     def add(self, image: Image, time: float, name: str | Path | None) -> None:
         ticks, last = round(time * self._form.ticks), self._ticks
-        if ticks - last < self._form.least:
+        if ticks - last < self._form.min_ticks:
             return
         if self._stream is None:
             keep_source(self._path, name)

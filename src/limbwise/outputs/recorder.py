@@ -57,7 +57,17 @@ class Recorder:
         self._open = True
 
     def add(self, image: Image, time: float | None = None, name: str | Path | None = None) -> None:
-        """`time` in seconds; `name` of the picture this came from, for the file in a folder."""
+        """A picture more.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            time: seconds, for films; where it is left out frames follow each other evenly.
+            name: of the picture this came from, for the file in a folder.
+
+        Raises:
+            ValueError: the recorder is closed.
+            BadInput: it cannot be written.
+        """
         if not self._open:
             raise ValueError(f"{self.path} is closed")
         with self._failing():

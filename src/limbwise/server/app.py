@@ -3,7 +3,7 @@
 connection -> request -> Ended -> Counted -> CORS -> Guard (who, how much) -> route -> Workers (the
 network) -> answer
 
-The event loop only moves bytes: pictures are decoded, looked at and drawn in the workers' threads.
+The event loop only moves bytes: pictures are decoded, estimated and drawn in the workers' threads.
 """
 
 import asyncio
@@ -236,14 +236,14 @@ async def _first_file(request: Request) -> bytes:
     raise HTTPException(422, "the form holds no file")
 
 
-def _decode(data: bytes, most: int) -> Image:
+def _decode(data: bytes, max_pixels: int) -> Image:
     """(H, W, 3) BGR; HTTPException 413 by what the header says, before any pixel is decoded."""
     if not data:
         raise BadInput("nothing was sent: a picture is needed")
     with opened(BytesIO(data), "the picture", 10**12) as picture:
         width, height = picture.size
-        if width * height > most:
-            raise HTTPException(413, f"{width} x {height} pixels are more than the {most} allowed")
+        if width * height > max_pixels:
+            raise HTTPException(413, f"{width} x {height}: only {max_pixels} pixels are allowed")
         if max(width, height) > LONGEST_SIDE:
             raise HTTPException(
                 413, f"{width} x {height}: a side is longer than the {LONGEST_SIDE} pixels allowed"

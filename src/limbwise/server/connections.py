@@ -47,8 +47,8 @@ class Closable(Protocol):
 class Door:
     """Who is in: by address the connections that wait, oldest first, and those at work."""
 
-    def __init__(self, most: int = MAX_CONNECTIONS, most_of_one: int = MAX_OF_ONE) -> None:
-        self._most, self._most_of_one = most, most_of_one
+    def __init__(self, maximum: int = MAX_CONNECTIONS, max_of_one: int = MAX_OF_ONE) -> None:
+        self._max, self._max_of_one = maximum, max_of_one
         self._waiting: dict[str, dict[Closable, None]] = {}
         self._working: dict[str, set[Closable]] = {}
         self._count = 0
@@ -57,9 +57,9 @@ class Door:
         """Takes it in as one that waits, in another's place if need be; False if none can go."""
         waiting = self._waiting.setdefault(address, {})
         working = self._working.setdefault(address, set())
-        if len(waiting) + len(working) >= self._most_of_one:
+        if len(waiting) + len(working) >= self._max_of_one:
             room = self._send_away(waiting)
-        elif self._count >= self._most:
+        elif self._count >= self._max:
             room = self._send_away(max(self._waiting.values(), key=len))
         else:
             room = True
@@ -230,7 +230,7 @@ class StreamConnection(WebSocketsSansIOProtocol):
 
 
 class Ended:
-    """ASGI middleware: a request that outlasts the time that is left at the end is told so."""
+    """ASGI middleware: a request that outlasts the time that is left at the end is answered so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -13,7 +13,7 @@ class Metrics:
     """The counters of one server: `text()` is what /metrics answers."""
 
     def __init__(self, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
-        """gauges: name to what it says and how to ask for it, asked whenever somebody looks."""
+        """gauges: name to its text and the function that gives its value at each request."""
         self._all = own = CollectorRegistry()
         self.requests = Counter(
             "limbwise_requests", "Answers by path and status.", ["path", "status"], registry=own

@@ -1,6 +1,6 @@
-"""Parameters of an address: said once, for the check, for the routes and for openapi.json.
+"""Parameters of an address: written once, for the check, for the routes and for openapi.json.
 
-What nobody knows is told at once, with the names that are known: an option that is mistyped must
+An unknown one is refused at once, with the names that are known: an option that is mistyped must
 not look as if it had no effect.
 """
 

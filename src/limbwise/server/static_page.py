@@ -84,7 +84,7 @@ def _check(first: Description, second: Description) -> None:
     if not first.boxes or first.fit != "side" or first.crop:
         raise BadInput(f"{first.name} is no detector of people, with which the page begins")
     if not second.crop or second.prior:
-        raise BadInput(f"{second.name} does not look into boxes, as the page's second stage does")
+        raise BadInput(f"{second.name} reads no crops of boxes, as the page's second stage does")
 
 
 def _about(first: Description, second: Description, runtime: str) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _about(first: Description, second: Description, runtime: str) -> dict[str, A
 
 
 def _index(text: str) -> bytes:
-    """The server's page, told that there is no server."""
+    """The server's page, marked as one without a server."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     text = text.replace('data-kind="server"', 'data-kind="browser"')
     return text.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n  {policy}').encode()

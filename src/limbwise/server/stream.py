@@ -54,7 +54,7 @@ class _Inbox:
 
 
 class Stream:
-    """One client's accepted socket. `count` is told what became of each picture: answered, skipped
+    """One client's accepted socket. `count` gets what became of each picture: answered, skipped
     for a newer one, or refused."""
 
     def __init__(
@@ -64,11 +64,11 @@ class Stream:
         self._tracker = Tracker(smooth=read(STREAM, socket.scope["query_string"])["smooth"])
         self._begin = time.monotonic()
         self._inbox = _Inbox()
-        self._turn = asyncio.Lock()  # held from a picture's look to its answer
+        self._turn = asyncio.Lock()  # held from a picture's network to its answer
 
     async def serve(self) -> None:
         """Returns when the client leaves, or was sent away for silence or for sending text, or the
-        server ends; what the network raises is raised when the client was told."""
+        server ends; what the network raises is raised when the client has the reason."""
         tasks = {asyncio.create_task(self._read()), asyncio.create_task(self._answer())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

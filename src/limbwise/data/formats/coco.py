@@ -103,7 +103,14 @@ def _person(entry: Entry, count: int, size: tuple[int, int], path: Path) -> Pers
 
 
 def write(dataset: Dataset) -> Files:
-    """One file, or one for each split of several; ids count from 1 where a picture has none."""
+    """One file, or one for each split of several; ids count from 1 where a picture has none.
+
+    Args:
+        dataset: the labelled pictures.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+    """
     if dataset.splits in ((), ("",)):
         return {"": _json(_content(dataset))}
     parts = {f"{split or 'all'}.json": dataset.of_split(split) for split in dataset.splits}
@@ -111,8 +118,15 @@ def write(dataset: Dataset) -> Files:
 
 
 def write_crowdpose(dataset: Dataset) -> Files:
-    """As `write`, by CrowdPose's 14 keypoints and with `crowdIndex`; the neck lies between the
-    shoulders, and the top of the head is not labelled, where nobody labelled them."""
+    """As `write`, by CrowdPose's 14 keypoints and with `crowdIndex`.
+
+    Args:
+        dataset: the labelled pictures; where nobody labelled them the neck lies between the
+            shoulders, and the top of the head is not labelled.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+    """
     dataset = dataset.as_keypoints(CROWDPOSE)
     files = {}
     for name, text in write(dataset).items():
@@ -128,7 +142,11 @@ def write_crowdpose(dataset: Dataset) -> Files:
 
 def crowd_index(people: list[Entry]) -> float:
     """CrowdPose's measure of a picture, 0 where nobody is in another's box (arXiv 1812.00324,
-    equation 6): the mean, over the people, of others' keypoints in a box by its own."""
+    equation 6): the mean, over the people, of others' keypoints in a box by its own.
+
+    Args:
+        people: COCO's annotations of the picture.
+    """
     people = [entry for entry in people if not entry["iscrowd"] and entry["num_keypoints"]]
     shares = []
     for entry in people:

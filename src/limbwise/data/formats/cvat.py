@@ -158,7 +158,17 @@ def _keypoints(skeleton: ET.Element, names: tuple[str, ...]) -> list[Keypoint]:
 
 
 def write(dataset: Dataset) -> Files:
-    """One file; its labels, with the drawing of the skeleton, stand in <meta>."""
+    """One file; its labels, with the drawing of the skeleton, stand in <meta>.
+
+    Args:
+        dataset: the labelled pictures.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+
+    Raises:
+        BadInput: a name holds a character that XML cannot.
+    """
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
     holder = "project" if any(dataset.splits) else "task"  # splits are subsets of a project

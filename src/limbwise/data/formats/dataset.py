@@ -82,8 +82,12 @@ class Dataset:
         return replace(self, pictures=tuple(p for p in self.pictures if p.split == split))
 
     def as_keypoints(self, names: Sequence[str]) -> "Dataset":
-        """The same people by other keypoints: those of the same names, the neck and the middle of
-        the hips between their two sides, and others not labelled."""
+        """The same people by other keypoints.
+
+        Args:
+            names: of the keypoints; those of other names than here are not labelled, but for the
+                neck and the middle of the hips, which lie between their two sides.
+        """
         if tuple(names) == self.names:
             return self
         sources = [_sources(name, self.names) for name in names]

@@ -213,7 +213,14 @@ def _box(region: Entry, size: tuple[int, int]) -> Box:
 
 
 def write(dataset: Dataset) -> Files:
-    """The tasks and, beside them, the labelling interface."""
+    """The tasks and, beside them, the labelling interface.
+
+    Args:
+        dataset: the labelled pictures.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+    """
     tasks = []
     for picture in dataset.pictures:
         size = picture.width, picture.height
@@ -278,7 +285,15 @@ def person_regions(
 
 
 def labelling_interface(names: Sequence[str], category: str = "person") -> str:
-    """What to paste into the project's settings, Labeling Interface, Code."""
+    """What to paste into the project's settings, Labeling Interface, Code.
+
+    Args:
+        names: of the keypoints.
+        category: what the rectangle round each is called.
+
+    Returns:
+        XML (labelstud.io/tags).
+    """
     view = ET.Element("View")
     ET.SubElement(view, "Image", {"name": IMAGE, "value": f"${IMAGE}", "zoom": "true"})
     boxes = ET.SubElement(view, "RectangleLabels", {"name": BOX, "toName": IMAGE})

@@ -81,8 +81,17 @@ def _keypoints(values: list[float]) -> list[Keypoint]:
 
 
 def write(dataset: Dataset) -> Files:
-    """A file a picture, with 18 keypoints if that is what there are, else with 25; crowds are left
-    out."""
+    """A file a picture, with 18 keypoints if that is what there are, else with 25.
+
+    Args:
+        dataset: the labelled pictures; crowds are left out.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+
+    Raises:
+        BadInput: two pictures in different folders have the same name.
+    """
     names = BODY.keypoints if dataset.names == BODY.keypoints else BODY_25.keypoints
     dataset = dataset.as_keypoints(names)
     flat = {PurePosixPath(picture.name).name for picture in dataset.pictures}

@@ -104,13 +104,18 @@ def _names(about: dict[str, Any], label: int, count: int) -> tuple[str, ...]:
 
 
 def _pictures(about: dict[str, Any], base: Path, path: Path) -> Iterator[tuple[str, Path, str]]:
-    """Split, file and name of each picture. A split is a folder, several, or a list of files."""
+    """Split, file and name of each picture. A split is a folder, several, or a list of files; what
+    two splits name, as where all is for training and YOLO needs a val, belongs to the first."""
     root = base / str(about.get("path") or ".")
     root = root if root.is_dir() else base  # `path` is written relative to where others keep data
+    seen: set[Path] = set()
     for split in SPLITS:
         places = about.get(split)
         for place in places if isinstance(places, list) else [places] if places else []:
             folder = root / str(place)
+            if folder in seen:
+                continue
+            seen.add(folder)
             if folder.is_dir():
                 found = [
                     p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES.split()
@@ -167,8 +172,15 @@ def _person(words: list[str], what: tuple[int, int, int], size: tuple[int, int])
 
 
 def write(dataset: Dataset) -> Files:
-    """data.yaml and a .txt file a picture; crowds are left out. Without splits all is `train`, and
-    `val` is the same pictures, since YOLO wants both."""
+    """data.yaml and a .txt file a picture.
+
+    Args:
+        dataset: the labelled pictures; crowds are left out. Without splits all is `train`, and
+            `val` is the same pictures, since YOLO needs both.
+
+    Returns:
+        Texts by the names of the files, for `save`.
+    """
     named = tuple(replace(p, split=p.split or "train") for p in dataset.pictures)
     files = {"data.yaml": _about(dataset, named)}
     for name, picture in by_stem(named, ".txt").items():

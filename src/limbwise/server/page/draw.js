@@ -4,19 +4,19 @@
 const layer = document.createElement("canvas");
 
 // The people who score enough, and of whom something is sure enough to be shown.
-export function visible(people, least, score) {
-  return people.filter((person) => person.score >= score
-    && Object.values(person.keypoints).some((at) => at && at[2] >= least));
+export function visible(people, minConfidence, minScore) {
+  return people.filter((person) => person.score >= minScore
+    && Object.values(person.keypoints).some((at) => at && at[2] >= minConfidence));
 }
 
 // people: of a result whose pictures are `result.width` wide; the canvas may have another size.
-export function drawPeople(context, about, result, { least, score, ids, mirror }) {
+export function drawPeople(context, about, result, { minConfidence, minScore, ids, mirror }) {
   const { width, height } = context.canvas;
   const scale = width / result.width;
   const place = ([x, y]) => [mirror ? width - (x + 0.5) * scale : (x + 0.5) * scale, (y + 0.5) * scale];
-  const shown = visible(result.people, least, score).map((person) => {
+  const shown = visible(result.people, minConfidence, minScore).map((person) => {
     const points = about.skeleton.keypoints.map((name) => person.keypoints[name]);
-    return figure(points.map((at) => (at && at[2] >= least ? place(at) : null)), person.id);
+    return figure(points.map((at) => (at && at[2] >= minConfidence ? place(at) : null)), person.id);
   });
   shown.sort((one, other) => one.size - other.size);  // larger people are nearer as a rule
   for (const one of shown) drawFigure(context, about.style, one);

@@ -18,10 +18,10 @@ export class Film {
 
   // What was found nearest to a place, null if nothing was near.
   at(place) {
-    let nearest = null, least = NEAR;
+    let nearest = null, distance = NEAR;
     for (const [ms, result] of this.results) {
       const away = Math.abs(ms / 1000 - place);
-      if (away <= least) [nearest, least] = [result, away];
+      if (away <= distance) [nearest, distance] = [result, away];
     }
     return nearest;
   }
@@ -36,7 +36,7 @@ export class Film {
 export const kind = () => globalThis.MediaRecorder && KINDS.find((each) => MediaRecorder.isTypeSupported(each));
 
 // Records the canvas while `show(result)` draws frame after frame of the film, each as long as it
-// lasted; what seeking takes is left out. goesOn(share) tells how far it is, and false ends it.
+// lasted; what seeking takes is left out. goesOn(fraction) shows how far it is, and false ends it.
 export async function recorded(film, video, canvas, show, goesOn) {
   const frames = film.frames(), parts = [];
   const stream = canvas.captureStream(0), [track] = stream.getVideoTracks();

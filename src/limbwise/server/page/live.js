@@ -5,10 +5,10 @@ import { nextFrame } from "./frames.js";
 import { protocols, streamAddress } from "./server.js";
 
 const UNDER_WAY = 2;   // one that the network works on, one that waits: it never stands idle
-const WIDEST = 1280;   // of what is shown
+const MAX_WIDTH = 1280;   // of what is shown
 
 export class Live {
-  // height: of the pictures that are sent, as much as the network looks at.
+  // height: of the pictures that are sent, as the network takes them.
   // shown(bitmap, result, place) after each answer, `place` in the video in seconds; ended(why) once,
   // `why` empty if it was stopped.
   constructor(video, height, shown, ended) {
@@ -46,7 +46,7 @@ export class Live {
     this.small.width = Math.round(videoWidth * scale);
     this.small.height = Math.round(videoHeight * scale);
     this.small.getContext("2d").drawImage(this.video, 0, 0, this.small.width, this.small.height);
-    const resize = videoWidth > WIDEST ? { resizeWidth: WIDEST, resizeQuality: "medium" } : {};
+    const resize = videoWidth > MAX_WIDTH ? { resizeWidth: MAX_WIDTH, resizeQuality: "medium" } : {};
     const [bitmap, jpeg] = await Promise.all([
       createImageBitmap(this.video, resize),
       new Promise((done) => this.small.toBlob(done, "image/jpeg", 0.85)),

@@ -8,8 +8,8 @@ import { Film, kind, recorded } from "./film.js";
 import { Live } from "./live.js";
 import { ask, Refusal } from "./server.js";
 
-const MOST_RECORDS = 20000;  // of a stream, kept for "Save JSON"
-const LONGEST = 4096;        // side of the canvas; phones have no larger ones
+const MAX_RECORDS = 20000;  // of a stream, kept for "Save JSON"
+const MAX_SIDE = 4096;        // side of the canvas; phones have no larger ones
 
 const $ = (id) => document.getElementById(id);
 const canvas = $("canvas"), context = canvas.getContext("2d"), video = $("video");
@@ -36,7 +36,7 @@ function met(answer) {
   $("model").textContent = `${names} · ${about.runtime}`;
   showScore(100 * about.min_score);
   $("confidence").value = 100 * about.min_confidence;
-  $("least").textContent = `${$("confidence").value} %`;
+  $("min-confidence").textContent = `${$("confidence").value} %`;
   showPair(names);
 }
 
@@ -53,7 +53,7 @@ function showPair(names) {
 // Those who score less are not sent by the server.
 function showScore(percent) {
   $("score").min = $("score").value = percent;
-  $("least-score").textContent = `${Math.round($("score").value)} %`;
+  $("min-score").textContent = `${Math.round($("score").value)} %`;
 }
 
 // What is opened: a picture, a video, the camera.
@@ -160,7 +160,7 @@ function streamed(image, result, place, ms) {
   if (records.length) show(image, result);
   else present(image, result);
   if (!video.paused || !records.length) records.push(result);  // not the same picture for ever
-  if (records.length > MOST_RECORDS) records.shift();
+  if (records.length > MAX_RECORDS) records.shift();
   const time = performance.now();
   answers = [...answers.filter((at) => at > time - 2000), time];
   const seconds = (time - answers[0]) / 1000;
@@ -199,7 +199,7 @@ function present(image, result) {
 function show(image, result) {
   if (now && now.image !== image) now.image.close();
   now = { image, result };
-  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
+  const scale = Math.min(1, MAX_SIDE / Math.max(image.width, image.height));
   const width = Math.round(image.width * scale), height = Math.round(image.height * scale);
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   draw();
@@ -219,14 +219,14 @@ function draw() {
   context.setTransform(mirror ? -1 : 1, 0, 0, 1, mirror ? canvas.width : 0, 0);
   context.drawImage(now.image, 0, 0, canvas.width, canvas.height);
   context.resetTransform();
-  drawPeople(context, about, now.result, { least: least(), score: leastScore(), ids: $("ids").checked, mirror });
+  drawPeople(context, about, now.result, { minConfidence: minConfidence(), minScore: minScore(), ids: $("ids").checked, mirror });
   $("people").textContent = shown().length;
   canvas.setAttribute("aria-label", `${count()} with skeletons drawn over the picture`);
 }
 
-const least = () => $("confidence").value / 100;
-const leastScore = () => (Number($("score").value) > Number($("score").min) ? $("score").value / 100 : 0);
-const shown = () => visible(now.result.people, least(), leastScore());
+const minConfidence = () => $("confidence").value / 100;
+const minScore = () => (Number($("score").value) > Number($("score").min) ? $("score").value / 100 : 0);
+const shown = () => visible(now.result.people, minConfidence(), minScore());
 
 function count() {
   const number = shown().length;
@@ -275,8 +275,8 @@ async function saveVideo() {
   live?.stop();
   live = null;
   try {
-    const goesOn = (share) => {
-      if (mine === turn) say(`Saving the video: ${Math.round(100 * share)} % …`);
+    const goesOn = (fraction) => {
+      if (mine === turn) say(`Saving the video: ${Math.round(100 * fraction)} % …`);
       return mine === turn;
     };
     const again = async (result) => { show(await createImageBitmap(video), result); };
@@ -314,11 +314,11 @@ $("file").onchange = ({ target }) => {
   target.value = "";
 };
 $("confidence").oninput = () => {
-  $("least").textContent = `${$("confidence").value} %`;
+  $("min-confidence").textContent = `${$("confidence").value} %`;
   recount();
 };
 $("score").oninput = () => {
-  $("least-score").textContent = `${Math.round($("score").value)} %`;
+  $("min-score").textContent = `${Math.round($("score").value)} %`;
   recount();
 };
 $("ids").onchange = $("mirror").onchange = draw;

@@ -3,7 +3,7 @@
 const KEY = "limbwise.token";
 const $ = (id) => document.getElementById(id);
 
-// What a person can be told as it stands.
+// An error whose message is shown to the user as it is.
 export class Refusal extends Error {}
 
 function credentials() {

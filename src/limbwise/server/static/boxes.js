@@ -1,12 +1,12 @@
-// Boxes of people, out of what the detector says of every cell, as boxes.py finds them. A box is
+// Boxes of people, from the detector's output for every cell, as boxes.py finds them. A box is
 // [left, top, right, bottom, score]. Edges lie between pixels: the picture's own are at -0.5 and its
 // size less 0.5.
 
 import { back } from "./geometry.js";
 
-export const MIN_BOX = 0.3;      // score of a box that is looked into
+export const MIN_BOX = 0.3;      // score of a box that the second stage reads
 export const MAX_IOU = 0.6;      // of boxes that overlap more the surest stays
-export const MAX_PEOPLE = 30;    // who are looked at
+export const MAX_PEOPLE = 30;    // who are estimated
 const CANDIDATES = 400;
 
 // The detector's output, five numbers a cell, to boxes in the image's pixels, best first.

@@ -12,14 +12,14 @@ import { crops, posesInBoxes } from "./refine.js";
 const MIDPOINTS = { neck: ["left_shoulder", "right_shoulder"], mid_hip: ["left_hip", "right_hip"] };
 
 export class Estimator {
-  // run(stage, bytes, dims): what the network of that stage says, a tensor { data, dims }.
+  // run(stage, bytes, dims): the output of that stage's network, a tensor { data, dims }.
   constructor(about, run) {
     Object.assign(this, { about, run });
   }
 
   // image { data, width, height } RGBA to the object that the server would answer with.
   async find(image) {
-    const { skeleton, min_score: least, stages: { first, second } } = this.about;
+    const { skeleton, min_score: minScore, stages: { first, second } } = this.about;
     const { input, width, height, view } = letterbox(image, first.height, first.multiple);
     const cells = await this.run("first", input, [1, height, width, 3]);
     const boxes = findBoxes(cells.data, view, image);
@@ -29,7 +29,7 @@ export class Estimator {
       const heatmaps = await this.run("second", pictures, [boxes.length, ...second.crop, 3]);
       poses = posesInBoxes(image, boxes, views, heatmaps.data, heatmaps.dims, second);
     }
-    const people = poses.filter((pose) => pose.score >= least).map((pose) => {
+    const people = poses.filter((pose) => pose.score >= minScore).map((pose) => {
       const points = ordered(pose.points, second.keypoints, skeleton.keypoints);
       return person(withoutImpossible(points, skeleton), pose.score, skeleton.keypoints);
     });
@@ -38,9 +38,9 @@ export class Estimator {
 }
 
 // The same points in the order of other names; a neck is made where there are shoulders.
-function ordered(points, names, wanted) {
+function ordered(points, names, targets) {
   const named = (name) => points[names.indexOf(name)] ?? null;
-  return wanted.map((name) => {
+  return targets.map((name) => {
     const [one, other] = (MIDPOINTS[name] ?? []).map(named);
     const middle = one && other ? [(one[0] + other[0]) / 2, (one[1] + other[1]) / 2, Math.min(one[2], other[2])] : null;
     return named(name) ?? middle;

@@ -5,7 +5,7 @@
 // image pixels to input pixels: x' = sx * x + view.x. An input is the bytes of (height, width, 3) BGR.
 
 const GREY = 128;    // where there is no picture
-const MARGIN = 4;    // pixels of a crop round it that are looked at too
+const MARGIN = 4;    // pixels of a crop round it that are read too
 
 export const back = (view, x, y) => [(x - view.x) / view.sx, (y - view.y) / view.sy];
 
@@ -15,16 +15,16 @@ export function letterbox(image, side, multiple) {
   const width = Math.max(rounded(image.width * scale), 1), height = Math.max(rounded(image.height * scale), 1);
   let small = image;
   while (small.height >= 2 * height && small.width >= 2 * width) small = halved(small);
-  const across = taps(width, small.width), down = taps(height, small.height);
+  const across = samples(width, small.width), down = samples(height, small.height);
   const wide = Math.ceil(width / multiple) * multiple, tall = Math.ceil(height / multiple) * multiple;
   const input = new Uint8Array(3 * wide * tall).fill(GREY);
   for (let row = 0; row < height; row++) {
     const above = 4 * small.width * down.from[row], below = 4 * small.width * down.to[row], part = down.part[row];
     for (let column = 0, at = 3 * wide * row; column < width; column++) {
-      const left = 4 * across.from[column], right = 4 * across.to[column], share = across.part[column];
+      const left = 4 * across.from[column], right = 4 * across.to[column], weight = across.part[column];
       for (let channel = 2; channel >= 0; channel--) {
-        const top = mix(small.data[above + left + channel], small.data[above + right + channel], share);
-        const bottom = mix(small.data[below + left + channel], small.data[below + right + channel], share);
+        const top = mix(small.data[above + left + channel], small.data[above + right + channel], weight);
+        const bottom = mix(small.data[below + left + channel], small.data[below + right + channel], weight);
         input[at++] = mix(top, bottom, part) + 0.5;
       }
     }
@@ -39,10 +39,10 @@ function rounded(value) {
   return value - below === 0.5 ? below + (below & 1) : Math.round(value);
 }
 
-const mix = (one, other, share) => one + (other - one) * share;
+const mix = (one, other, weight) => one + (other - one) * weight;
 
 // Of each of `count` pixels between which two of `size` pixels it lies, and where.
-function taps(count, size) {
+function samples(count, size) {
   const from = new Int32Array(count), to = new Int32Array(count), part = new Float64Array(count);
   for (let n = 0; n < count; n++) {
     const place = Math.min(Math.max((n + 0.5) * size / count - 0.5, 0), size - 1);
@@ -99,17 +99,17 @@ function within(image, left, top, width, height) {
 // Half as large: each pixel the mean of what it covers, two pixels by two or, of odd sides, a bit more.
 function halved(image) {
   const width = Math.max(image.width >> 1, 1), height = Math.max(image.height >> 1, 1);
-  const across = shares(width, image.width), down = shares(height, image.height);
+  const across = coverage(width, image.width), down = coverage(height, image.height);
   const data = new Uint8ClampedArray(4 * width * height);
   for (let row = 0, at = 0; row < height; row++) {
     for (let column = 0; column < width; column++, at += 4) {
       let red = 0, green = 0, blue = 0;
       for (const [y, tall] of down[row]) {
         for (const [x, wide] of across[column]) {
-          const from = 4 * (y * image.width + x), share = tall * wide;
-          red += share * image.data[from];
-          green += share * image.data[from + 1];
-          blue += share * image.data[from + 2];
+          const from = 4 * (y * image.width + x), weight = tall * wide;
+          red += weight * image.data[from];
+          green += weight * image.data[from + 1];
+          blue += weight * image.data[from + 2];
         }
       }
       data[at] = Math.floor(red + 0.5);  // a half goes up, as OpenCV has it
@@ -120,8 +120,8 @@ function halved(image) {
   return { data, width, height };
 }
 
-// Of each of `count` pixels the [pixel, share] of `size` pixels that it covers.
-function shares(count, size) {
+// Of each of `count` pixels the [pixel, weight] of `size` pixels that it covers.
+function coverage(count, size) {
   const step = size / count;
   return Array.from({ length: count }, (_, n) => {
     const covered = [];

@@ -4,7 +4,7 @@
 import { nextFrame } from "./frames.js";
 import { find, prepare } from "./server.js";
 
-const WIDEST = 1280;   // of what is looked at and shown
+const MAX_WIDTH = 1280;   // of what is estimated and shown
 
 export class Live {
   // shown(bitmap, result, place, ms) after each answer, `place` in the video in seconds; ended(why)
@@ -36,7 +36,7 @@ export class Live {
     this.free -= 1;
     const number = this.sent++, { videoWidth } = this.video;
     const time = (performance.now() - this.begin) / 1000;
-    const resize = videoWidth > WIDEST ? { resizeWidth: WIDEST, resizeQuality: "medium" } : {};
+    const resize = videoWidth > MAX_WIDTH ? { resizeWidth: MAX_WIDTH, resizeQuality: "medium" } : {};
     const { bitmap, result, ms } = await find(await createImageBitmap(this.video, resize));
     this.free += 1;
     if (!this.running || number < this.shownLast) return bitmap.close();  // a newer one was quicker

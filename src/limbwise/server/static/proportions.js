@@ -1,5 +1,5 @@
-// Which keypoints cannot belong to one body, as proportions.py tells: the less sure end of a limb
-// that is several times as long as the body's other limbs say. A pose's points are [x, y,
+// Which keypoints cannot belong to one body, as in proportions.py: the less sure end of a limb
+// that is several times as long as the body's other limbs imply. A pose's points are [x, y,
 // confidence], or null where nothing was found.
 
 // Lengths of limbs in parts of the body's height.
@@ -7,8 +7,8 @@ export const LENGTHS = {
   "shoulder elbow": 0.19, "elbow wrist": 0.15, "hip knee": 0.25, "knee ankle": 0.25, "nose eye": 0.04,
   "eye ear": 0.06, "neck nose": 0.12, "neck shoulder": 0.13, "neck hip": 0.31,
 };
-export const MOST = 3;      // times as long as the others say that a limb may be
-const SURE = 0.2;           // confidence of both ends of a limb that tells how large the body is
+export const MAX_RATIO = 3;      // times as long as the others a limb may be
+const SURE = 0.2;           // confidence of both ends of a limb that counts for how large the body is
 
 export function withoutImpossible(points, skeleton) {
   const sizes = [];
@@ -20,7 +20,7 @@ export function withoutImpossible(points, skeleton) {
   }
   const sure = sizes.filter((limb) => limb.sure).map((limb) => limb.size).sort((a, b) => a - b);
   if (sure.length < 4) return points;
-  const longest = MOST * thirdQuartile(sure);
+  const longest = MAX_RATIO * thirdQuartile(sure);
   const lost = new Set(sizes.filter((limb) => limb.size > longest).map((limb) => limb.weaker));
   return points.map((point, n) => (lost.has(n) ? null : point));
 }

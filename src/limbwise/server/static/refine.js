@@ -5,12 +5,12 @@ import { back, crop } from "./geometry.js";
 import { peak } from "./peaks.js";
 
 export const BOX_MARGIN = 1.25;   // times a person's box is a crop
-export const LEAST = 0.05;        // pixels of the picture per pixel of a crop, at least
-export const FOUND = 0.1;         // confidence of a keypoint that is found
+export const MIN_SCALE = 0.05;        // pixels of the picture per pixel of a crop, at least
+export const MIN_CONFIDENCE = 0.1;         // confidence of a keypoint that is found
 export const SURE = 0.2;          // confidence of a keypoint that counts in a person's score
 export const OUTSIDE = 0.35;      // of the box's longer side: how far beyond it a keypoint may lie
 export const BOX_AREA = 0.53;     // of a person's box, what OKS takes the area to be
-export const SAME = 0.75;         // OKS of two poses that are one person
+export const NMS_OKS = 0.75;         // OKS of two poses that are one person
 
 // Where each crop is, and the network's input: (boxes, height, width, 3).
 export function crops(image, boxes, [height, width]) {
@@ -21,7 +21,7 @@ export function crops(image, boxes, [height, width]) {
 }
 
 function boxView([left, top, right, bottom], width, height) {
-  const extent = Math.max((right - left) / width, (bottom - top) / height, LEAST / BOX_MARGIN);
+  const extent = Math.max((right - left) / width, (bottom - top) / height, MIN_SCALE / BOX_MARGIN);
   const scale = 1 / (BOX_MARGIN * extent);
   const x = (width - 1) / 2 - scale * (left + right) / 2, y = (height - 1) / 2 - scale * (top + bottom) / 2;
   return { sx: scale, sy: scale, x, y };
@@ -48,7 +48,7 @@ function poseOf(peaks, box, image) {
   const inside = ([x, y]) => x >= Math.max(box[0] - reach, -0.5) && x <= Math.min(box[2] + reach, image.width - 0.5)
     && y >= Math.max(box[1] - reach, -0.5) && y <= Math.min(box[3] + reach, image.height - 0.5);
   return {
-    points: peaks.map((point) => (point[2] >= FOUND && inside(point) ? point : null)),
+    points: peaks.map((point) => (point[2] >= MIN_CONFIDENCE && inside(point) ? point : null)),
     score: sure.length ? mean ** 2 * box[4] : 0,
     area: BOX_AREA * (box[2] - box[0]) * (box[3] - box[1]),
   };
@@ -58,7 +58,7 @@ function poseOf(peaks, box, image) {
 function distinct(poses, sigmas) {
   const kept = [];
   for (const pose of [...poses].sort((one, other) => other.score - one.score)) {
-    if (pose.points.some(Boolean) && kept.every((better) => oks(pose, better, sigmas) <= SAME)) kept.push(pose);
+    if (pose.points.some(Boolean) && kept.every((better) => oks(pose, better, sigmas) <= NMS_OKS)) kept.push(pose);
   }
   return kept;
 }

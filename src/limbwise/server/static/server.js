@@ -1,7 +1,7 @@
 // Takes the server's place where there is none: what the page asks is answered in this browser, by
 // workers that run the networks (worker.js).
 
-// What a person can be told as it stands.
+// An error whose message is shown to the user as it is.
 export class Refusal extends Error {}
 
 const WORKERS = Math.min(navigator.hardwareConcurrency || 1, 2);
@@ -62,9 +62,9 @@ function start() {
 // { bitmap, result, ms } for an ImageBitmap, which is given away meanwhile.
 export function find(bitmap) {
   if (!workers.length) start();
-  const id = asked++, least = workers.reduce((one, other) => (other.busy < one.busy ? other : one));
-  least.busy += 1;
-  least.worker.postMessage({ id, bitmap }, [bitmap]);
+  const id = asked++, idlest = workers.reduce((one, other) => (other.busy < one.busy ? other : one));
+  idlest.busy += 1;
+  idlest.worker.postMessage({ id, bitmap }, [bitmap]);
   return new Promise((done, fail) => waiting.set(id, { done, fail }));
 }
 

@@ -22,8 +22,8 @@ async function load() {
   }
   return new Estimator(about, async (name, bytes, dims) => {
     const session = sessions[name];
-    const said = await session.run({ [session.inputNames[0]]: new Tensor("uint8", bytes, dims) });
-    return said[about.stages[name].output];
+    const outputs = await session.run({ [session.inputNames[0]]: new Tensor("uint8", bytes, dims) });
+    return outputs[about.stages[name].output];
   });
 }
 

@@ -159,7 +159,7 @@ def _centred_on(plane: Plane, people: People, share: float, dice: Dice) -> tuple
 
 
 def _zoom(plane: Plane, person: Tensor, output: Tensor, settings: Augment, dice: Dice) -> Tensor:
-    """(N,) plane pixels per output pixel: the person's size is spread evenly, on a logarithmic
+    """(N,) plane pixels per output pixel: the person's size is distributed evenly, on a logarithmic
     scale, over as much of its range as leaves neither coarse pixels nor much grey."""
     low_limit = torch.full_like(person, 1 / settings.enlarge)
     high_limit = ((plane.size / output).amax(dim=1) / settings.cover).maximum(low_limit)

@@ -42,9 +42,9 @@ def heatmaps(
     maps = keypoints.new_zeros(visible.shape[0] * visible.shape[2], *size)
     if len(n):
         x, y = keypoints[n, p, k].unbind(1)
-        spread = _chosen(sigma, visible).to(x.dtype)
-        rows, down = _profiles(y, spread, size[0], stride, reach)
-        columns, across = _profiles(x, spread, size[1], stride, reach)
+        sigma_of_each = _chosen(sigma, visible).to(x.dtype)
+        rows, down = _profiles(y, sigma_of_each, size[0], stride, reach)
+        columns, across = _profiles(x, sigma_of_each, size[1], stride, reach)
         first = (n * visible.shape[2] + k) * size[0]
         place = ((first[:, None] + rows) * size[1])[:, :, None] + columns[:, None]
         drawn = down[:, :, None] * across[:, None]
@@ -63,10 +63,10 @@ def limb_heatmaps(
 ) -> Tensor:
     """The same for the limbs shown (N, P, L): (N, L, h, w), Gaussians of the distance to them."""
     maps = keypoints.new_zeros(shown.shape[0] * shown.shape[2] * size[0] * size[1])
-    spread = _chosen(sigma, shown).to(keypoints.dtype)
+    sigma_of_each = _chosen(sigma, shown).to(keypoints.dtype)
     limbs = _limbs(keypoints, shown, skeleton)
-    of, cell, square = _near(limbs, spread * reach, size, stride)
-    height = torch.exp(-square / (2 * spread[of] ** 2))
+    of, cell, square = _near(limbs, sigma_of_each * reach, size, stride)
+    height = torch.exp(-square / (2 * sigma_of_each[of] ** 2))
     maps.scatter_reduce_(0, limbs.map[of] * (size[0] * size[1]) + cell, height, "amax")
     return maps.view(shown.shape[0], shown.shape[2], *size)
 
