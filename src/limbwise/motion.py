@@ -1,0 +1,203 @@
+"""Where the people who are followed are believed to be: bodies that move on, keypoints that are calm.
+
+    predict, when time has passed -> correct, by the keypoints found -> steady, what is shown
+
+A person is keypoints that ride on a body, which keeps its velocity until it is seen to change it (a
+Kalman filter in sizes of the person, so that near and far are alike), and a One-Euro filter on each
+keypoint. All people are moved at once: row t of every array is one of them.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+# Lengths are in sizes of the person, see `sizes`.
+_NOISE = 0.03  # standard deviation of where a body is found whose keypoints agree
+_SPEED = 2.0  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
+_UNREST = 1.0  # spectral density of the acceleration: a walk begins and ends within half a second
+_TIRES = 3.0  # seconds in which an unseen velocity falls to 1/e: nobody flies on for ever
+_SLOPE_CUTOFF = (
+    2.0  # Hz, how One-Euro smooths its own estimate of the speed; 1 turns round too late
+)
+_INSTANT = 1e-3  # seconds; no filter takes pictures to be closer than this
+
+
+class Calm(NamedTuple):
+    """How keypoints are smoothed, as `Tracker` explains."""
+
+    hold: float
+    cutoff: float
+    response: float
+
+
+class People:
+    """T people of K keypoints.
+
+    Attributes:
+        ids: (T,)
+        xy: (T, K, 2) where the keypoints are believed to be, nan where unknown.
+        size: (T,) pixels.
+        velocity: (T, 2) pixels a second.
+        spread: (T, 3) variance of the position, its covariance with the velocity, variance of the
+            velocity, in sizes, the same along x and y.
+        seen: (T, K) when a keypoint was found last.
+        confidence: (T, K) how surely then.
+        shown: (T, K, 2) what One-Euro says of the keypoints.
+        slope: (T, K, 2) the speed that it sees, pixels a second.
+        behind: (T, K, 2) from xy to shown.
+    """
+
+    def __init__(self, keypoints: int = 0) -> None:
+        places = (0, keypoints, 2)
+        self.ids = np.zeros(0, np.intp)
+        self.xy, self.size, self.velocity = np.zeros(places), np.zeros(0), np.zeros((0, 2))
+        self.spread = np.zeros((0, 3))
+        self.seen, self.confidence = np.zeros(places[:2]), np.zeros(places[:2])
+        self.shown, self.slope, self.behind = np.zeros(places), np.zeros(places), np.zeros(places)
+        self.gap = 0.0  # seconds between the last two pictures
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def last_seen(self) -> Floats:
+        """(T,)"""
+        return self.seen.max(axis=1, initial=-np.inf)
+
+    def keep(self, which: Mask) -> None:
+        """Forgets the others."""
+        for name, rows in self._arrays():
+            setattr(self, name, rows[which])
+
+    def begin(self, ids: Ints) -> None:
+        """New rows for people of whom nothing is known yet."""
+        count, keypoints = len(ids), self.xy.shape[1]
+        empty = {
+            "ids": ids,
+            "xy": np.full((count, keypoints, 2), np.nan),
+            "size": np.ones(count),
+            "spread": np.tile([1.0, 0.0, _SPEED**2], (count, 1)),
+            "seen": np.full((count, keypoints), -np.inf),
+            "shown": np.full((count, keypoints, 2), np.nan),
+        }
+        for name, rows in self._arrays():
+            more = empty.get(name, np.zeros((count, *rows.shape[1:])))
+            setattr(self, name, np.concatenate([rows, more]))
+
+    def _arrays(self) -> list[tuple[str, NDArray[np.generic]]]:
+        return [(name, rows) for name, rows in vars(self).items() if isinstance(rows, np.ndarray)]
+
+    def predict(self, dt: float) -> None:
+        """Moves on by `dt` seconds; the longer, the less sure. White-noise acceleration (Bar-Shalom,
+        Li and Kirubarajan 2001, section 6.2.2) on a velocity that dies away while nobody looks."""
+        decay = math.exp(-dt / _TIRES)
+        reach = _TIRES * (1 - decay)
+        self.gap = dt
+        self.xy += reach * self.velocity[:, None]
+        self.velocity *= decay
+        place, both, speed = self.spread.T
+        self.spread = np.array(
+            [
+                place + 2 * reach * both + reach**2 * speed + _UNREST * dt**3 / 3,
+                decay * (both + reach * speed) + _UNREST * dt**2 / 2,
+                decay**2 * speed + _UNREST * dt,
+            ]
+        ).T
+
+    def correct(self, rows: Ints, xy: Floats, age: Floats, memory: float) -> None:
+        """The Kalman update of some people, found at xy (R, K, 2), nan where not found; their
+        keypoints were seen `age` (R, K) ago.
+
+        A body's step is the median of its keypoints' steps, which neither a swinging leg nor a
+        keypoint on somebody else changes; the less these agree, the less it is believed. Its shape
+        is the one just found.
+        """
+        known = self.xy[rows]
+        steps = xy - known
+        step = _medians(steps)
+        apart = _medians(_lengths(steps - step[:, None])) / self.size[rows]
+        place, both, speed = self.spread[rows].T
+        sure = 1 / (place + _NOISE**2 + apart**2)
+        gain, push = (sure * place)[:, None], sure * both
+        self.velocity[rows] += push[:, None] * step
+        self.spread[rows] = np.array(
+            [place - sure * place**2, both - push * place, speed - push * both]
+        ).T
+        missing = np.isnan(xy)
+        shape = np.where(missing, known + step[:, None], xy)
+        shape -= ((1 - gain) * step)[:, None]
+        shape[missing & (age > memory)[..., None]] = np.nan
+        self.xy[rows], self.size[rows] = shape, sizes(shape)
+
+    def steady(
+        self, rows: Ints, xy: Floats, confidence: Floats, age: Floats, settings: "Calm"
+    ) -> tuple[Floats, Floats]:
+        """What is shown of some people, xy (R, K, 2) and confidence (R, K): keypoints smoothed; one
+        not found for less than `hold` seconds rides on the body, less and less sure; one that was
+        away for longer begins afresh."""
+        found = ~np.isnan(xy[..., 0])
+        fresh = found & (age > max(settings.hold, self.gap))
+        body = self.xy[rows]
+        before = np.where(fresh[..., None], xy, self.shown[rows])
+        after, slope = _one_euro(xy, before, self.slope[rows], age, self.size[rows], settings)
+        shown = np.where(found[..., None], after, body + self.behind[rows])
+        self.shown[rows], self.behind[rows] = shown, shown - body
+        self.slope[rows] = np.where(found[..., None], slope, self.slope[rows])
+        sure = np.where(found, confidence, self.confidence[rows])
+        self.confidence[rows] = sure
+        held = ~found & (age < settings.hold)
+        fading = sure * np.clip(1 - age / max(settings.hold, _INSTANT), 0, 1)
+        return (
+            np.where((found | held)[..., None], shown, np.nan),
+            np.where(held, fading, confidence),
+        )
+
+
+def _one_euro(
+    xy: Floats, before: Floats, slope: Floats, age: Floats, size: Floats, settings: Calm
+) -> tuple[Floats, Floats]:
+    """(R, K, 2) what is shown now, and the slope: a low-pass filter that opens with speed (Casiez,
+    Roussel and Vogel 2012, doi 10.1145/2207676.2208639), on x and y together.
+
+    The cutoff grows with the square of the speed, not with the speed: so noise, a small speed,
+    opens it less and motion more, and nothing at a constant speed is shown more than
+    1 / (4 pi sqrt(cutoff * response)) sizes behind.
+    """
+    dt = np.maximum(age, _INSTANT)[..., None]
+    gone = xy - before
+    slope = slope + _share(dt, _SLOPE_CUTOFF) * (gone / dt - slope)
+    square = np.square(slope / size[:, None, None]).sum(axis=2, keepdims=True)
+    return before + _share(dt, settings.cutoff + settings.response * square) * gone, slope
+
+
+def sizes(xy: Floats) -> Floats:
+    """(R,) in pixels, at least one: four times the median way from the middle of the keypoints
+    (R, K, 2) to one, as much as the diagonal of a standing person's box; one on somebody else is no
+    matter."""
+    return np.maximum(4 * _medians(_lengths(xy - _medians(xy)[:, None])), 1.0)
+
+
+def _lengths(ways: Floats) -> Floats:
+    length: Floats = np.hypot(ways[..., 0], ways[..., 1])
+    return length
+
+
+def _medians(values: Floats) -> Floats:
+    """Over the second axis, without nan; 0 of nothing. numpy's own takes ten times as long."""
+    ordered = np.sort(values, axis=1)  # nan comes last
+    one = values if values.ndim == 2 else values[..., 0]
+    counts = np.count_nonzero(~np.isnan(one), axis=1)
+    rows = np.arange(len(values))
+    middle: Floats = (ordered[rows, (counts - 1) // 2] + ordered[rows, counts // 2]) / 2
+    middle[counts == 0] = 0
+    return middle
+
+
+def _share(dt: Floats, cutoff: Floats | float) -> Floats:
+    """How much of a change a low-pass filter of `cutoff` Hz takes on in dt seconds."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * dt))
