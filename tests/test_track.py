@@ -473,11 +473,11 @@ def kalman(
 ) -> list[tuple[float, float, float]]:
     """Position and velocity of a body that a Kalman filter follows, and the variance of the
     position, in sizes of the person; noise 0.03 sizes, newcomers' speed 2 a second, acceleration of
-    spectral density 1, a velocity that falls to 1/e in a second."""
+    spectral density 1, a velocity that falls to 1/e in three seconds."""
     state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 4.0]), times[0], []
     for time, place, there in zip(times, places, seen, strict=True):
         dt, last = time - last, time
-        f = np.array([[1, 1 - np.exp(-dt)], [0, np.exp(-dt)]])
+        f = np.array([[1, 3 * (1 - np.exp(-dt / 3))], [0, np.exp(-dt / 3)]])
         state = f @ state
         p = f @ p @ f.T + [[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]
         if there:
@@ -500,10 +500,10 @@ def test_a_body_is_followed_by_a_kalman_filter_in_sizes_of_the_person(seed: int)
         times, places, seen, kalman(times, places, seen), strict=True
     ):
         tracker.update([standing(HEIGHT, x, 100)] if there else [], time)
-        (track,) = tracker._tracks
-        assert track.xy[BODY.index["neck"]] == pytest.approx([place, 100], abs=1e-3)
-        assert track.velocity == pytest.approx([speed, 0], abs=1e-2)
-        assert track.spread[0, 0] == pytest.approx(variance, rel=1e-6)
+        people = tracker._people
+        assert people.xy[:, BODY.index["neck"]] == pytest.approx(np.array([[place, 100]]), abs=1e-3)
+        assert people.velocity == pytest.approx(np.array([[speed, 0]]), abs=1e-2)
+        assert people.spread[:, 0] == pytest.approx([variance], rel=1e-6)
 
 
 def diagonal(pose: Pose) -> float:

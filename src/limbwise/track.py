@@ -50,6 +50,7 @@ class Tracker:
         self.hold, self.cutoff, self.response = hold, cutoff, response
         self._people = People()
         self._skeleton: Skeleton | None = None  # of those who are remembered
+        self._reach = np.zeros(0)  # (K,) OKS's variances of their keypoints, in sizes
         self._time = -math.inf
         self._last_id = 0
 
@@ -72,10 +73,12 @@ class Tracker:
         if not poses:
             return []
         xy = np.array([pose.xy for pose in poses], np.float64)
-        rows = self._match(poses, xy)
-        return self._named(poses, xy, rows)
+        found = ~np.isnan(xy[..., 0])
+        return self._named(poses, xy, found, self._match(poses, xy, found))
 
     def _forget(self, time: float) -> None:
+        if not len(self._people):
+            return
         seen = self._people.last_seen()
         memory = np.where(seen == self._time, max(self.memory, _STRAIGHT), self.memory)
         kept = (time - seen <= memory) & (time >= self._time)
@@ -89,76 +92,75 @@ class Tracker:
             if pose.skeleton is not first and pose.skeleton != first:
                 raise ValueError("a tracker follows people of one skeleton: make one for each model")
         if poses and not len(self._people):
-            self._skeleton, self._people = first, People(len(poses[0].xy))
+            self._skeleton, self._people = poses[0].skeleton, People(len(poses[0].xy))
+            self._reach = SIZE_AREA * np.square(2 * np.array(poses[0].skeleton.sigmas))
 
-    def _match(self, poses: Sequence[Pose], xy: Floats) -> Ints:
+    def _match(self, poses: Sequence[Pose], xy: Floats, found: Mask) -> Ints:
         """(D,) the row of each pose's person, or -1: confident poses choose first, the rest among
         the people who are left; a confident one that got none begins a person, if it does not lie
         on somebody. All in an order of their own, so that the order in which the poses come is no
         matter."""
-        found = ~np.isnan(xy[..., 0])
         order = _order(poses, xy, found)
-        weights = _likeness(self._people, xy[order], self._sigmas(), self.similar)
+        weights = _likeness(self._people, xy[order], self._reach, self.similar)
         whole = ~_parts(weights, found[order])
         sure = np.array([poses[n].score >= self.confident for n in order.tolist()], bool)
         rows = np.full(len(poses), -1)
-        free = np.arange(len(self._people))
+        taken = np.zeros(len(self._people), bool)
         for some in np.flatnonzero(sure & whole), np.flatnonzero(~sure & whole):
-            if len(some) and len(free):
-                pairs = np.array(assign(weights[free][:, some]), np.intp).reshape(-1, 2)
-                rows[order[some[pairs[:, 1]]]] = free[pairs[:, 0]]
-                free = np.delete(free, pairs[:, 0])
+            free = np.flatnonzero(~taken)
+            for row, column in assign(weights[free][:, some]) if len(some) else ():
+                rows[order[some[column]]] = free[row]
+                taken[free[row]] = True
         self._begin(rows, order[sure & whole & (rows[order] < 0)], xy)
         return rows
-
-    def _sigmas(self) -> Floats:
-        return np.array(self._skeleton.sigmas if self._skeleton else (), np.float64)
 
     def _begin(self, rows: Ints, alone: Ints, xy: Floats) -> None:
         """Gives the poses that are `alone` a person, unless they are somebody's second."""
         new = []
         for n in alone.tolist():
             others = np.append(np.flatnonzero(rows >= 0), new).astype(np.intp)
-            if not _doubles(xy[n], xy[others], self._sigmas()):
+            if not _doubles(xy[n], xy[others], self._reach):
                 new.append(n)
         if new:
             rows[new] = len(self._people) + np.arange(len(new))
             self._people.begin(self._last_id + 1 + np.arange(len(new)))
             self._last_id += len(new)
 
-    def _named(self, poses: Sequence[Pose], xy: Floats, rows: Ints) -> list[Pose]:
+    def _named(
+        self, poses: Sequence[Pose], xy: Floats, found: Mask, rows: Ints
+    ) -> list[Pose]:
         """The people take in what was found of them; poses with ids, as they are shown."""
         known = np.flatnonzero(rows >= 0)
         if not len(known):
             return [replace(pose, id=None) for pose in poses]
         its, people = rows[known], self._people
-        xy, age = xy[known], self._time - people.seen[its]
+        xy, found, age = xy[known], found[known], self._time - people.seen[its]
         sure = np.array([poses[n].confidence for n in known.tolist()], np.float64)
-        people.correct(its, xy, age, self.memory)
+        people.correct(its, xy, found, age, self.memory)
         calm = Calm(self.hold, self.cutoff, self.response)
-        steady, fading = people.steady(its, xy, sure, age, calm)
-        people.seen[its] = np.where(np.isnan(xy[..., 0]), people.seen[its], self._time)
-        steady, fading = steady.astype(np.float32), fading.astype(np.float32)
-        places = {n: k for k, n in enumerate(known.tolist())}
-        ids = people.ids[its].tolist()
-        named = []
-        for n, pose in enumerate(poses):
-            k = places.get(n)
-            number = None if k is None else ids[k]
-            shown = (pose.xy, pose.confidence) if k is None or not self.smooth else (steady[k], fading[k])
-            named.append(Pose(pose.skeleton, *shown, pose.score, number))
+        steady, fading = people.steady(its, xy, found, sure, age, calm)
+        people.seen[its] = np.where(found, self._time, people.seen[its])
+        shown = zip(steady.astype(np.float32), fading.astype(np.float32), strict=True)
+        named = [
+            replace(pose, id=None) if row < 0 else pose
+            for pose, row in zip(poses, rows.tolist(), strict=True)
+        ]
+        for n, number, calmed in zip(known.tolist(), people.ids[its].tolist(), shown, strict=True):
+            pose = poses[n]
+            calmed = calmed if self.smooth else (pose.xy, pose.confidence)
+            named[n] = Pose(pose.skeleton, *calmed, pose.score, number)
         return named
 
 
 def _order(poses: Sequence[Pose], xy: Floats, found: Mask) -> Ints:
     """The poses with any keypoint, best first; of the same score, by place."""
-    corner = np.where(found[..., None], xy, np.inf).min(axis=1).tolist()
+    corner = np.fmin.reduce(xy, axis=1).tolist()
     keys = [(-p.score, at, p.xy.tobytes()) for p, at in zip(poses, corner, strict=True)]
     some = np.flatnonzero(found.any(axis=1)).tolist()
     return np.array(sorted(some, key=keys.__getitem__), np.intp)
 
 
-def _likeness(people: People, xy: Floats, sigmas: Floats, similar: float) -> Floats:
+def _likeness(people: People, xy: Floats, reach: Floats, similar: float) -> Floats:
     """(T, D): how many keypoints of a pose, xy (D, K, 2), lie where its person is expected; 0 if
     not similar.
 
@@ -168,10 +170,9 @@ def _likeness(people: People, xy: Floats, sigmas: Floats, similar: float) -> Flo
     """
     if not len(people) or not len(xy):
         return np.zeros((len(people), len(xy)))
-    ways = xy[None] - people.xy[:, None]
-    square = np.einsum("tdkc,tdkc->tdk", ways, ways)
+    square = np.square(xy[None] - people.xy[:, None]).sum(axis=3)
     area = (people.size**2)[:, None]
-    own = SIZE_AREA * area * np.square(2 * sigmas)
+    own = area * reach
     total = own + area * people.spread[:, :1]
     both = ~np.isnan(square)
     perfect = both * (own / total)[:, None]
@@ -187,7 +188,7 @@ def _parts(weights: Floats, found: Mask) -> Mask:
     Where the person whom a pose fits best is fitted better by another pose, and the two have no
     keypoint in common, the decoder has torn one person into two.
     """
-    if not weights.size:
+    if not len(weights) or len(found) < 2:
         return np.zeros(len(found), bool)
     better = weights.argmax(axis=1)[weights.argmax(axis=0)]
     shared = (found & found[better]).any(axis=1)
@@ -195,13 +196,12 @@ def _parts(weights: Floats, found: Mask) -> Mask:
     return part
 
 
-def _doubles(xy: Floats, others: Floats, sigmas: Floats) -> bool:
+def _doubles(xy: Floats, others: Floats, reach: Floats) -> bool:
     """Whether a pose (K, 2) lies on one of others (N, K, 2): by their object keypoint similarity,
     over the keypoints that both have."""
     square = np.square(others - xy).sum(axis=2)
     both = ~np.isnan(square)
-    area = SIZE_AREA * sizes(others)[:, None] ** 2
-    near = np.exp(-np.where(both, square, 0) / (2 * area * np.square(2 * sigmas)))
+    near = np.exp(np.where(both, square, 0) / (-2 * sizes(others)[:, None] ** 2 * reach))
     alike = (near * both).sum(axis=1)
     return bool((alike > _DOUBLE * np.maximum(both.sum(axis=1), 1)).any())
 
@@ -215,7 +215,7 @@ def assign(weights: Floats) -> list[tuple[int, int]]:
     rows, columns = weights.shape
     if rows > columns:
         return sorted((row, column) for column, row in assign(weights.T))
-    best = weights.argmax(axis=1).tolist()
+    best = weights.argmax(axis=1).tolist() if rows else []
     if len(set(best)) == rows:  # each row its greatest: no matching can be greater
         return [(row, column) for row, column in enumerate(best) if weights[row, column] > 0]
     row_price, price = np.zeros(rows), np.zeros(columns)
