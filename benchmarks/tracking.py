@@ -26,8 +26,8 @@ from typing import Any
 
 import motmetrics
 import numpy as np
-from numpy.typing import NDArray
 from labelled_film import on_labels
+from numpy.typing import NDArray
 from rivals import byte_track, oc_sort
 from trackers.eval import aggregate_hota_metrics, compute_hota_metrics
 
@@ -144,7 +144,9 @@ def follow_video(video: str, model: str, truth: Path | None) -> None:
         count_ids(found)
         return
     people = on_labels(truth, len(found))
-    print(f"\n{'frames':16}{'rule':11}{'switches':>9}{'fragments':>10}{'IDF1':>7}{'HOTA':>7}{'ms':>7}")
+    print(
+        f"\n{'frames':16}{'rule':11}{'switches':>9}{'fragments':>10}{'IDF1':>7}{'HOTA':>7}{'ms':>7}"
+    )
     for step, which in (1, "all"), (2, "every second"), (3, "every third"):
         for title, rule in RULES.items():
             run = _on_boxes(found[::step], people[::step], rule())

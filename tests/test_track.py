@@ -525,9 +525,9 @@ def kalman(
     times: np.ndarray, places: np.ndarray, seen: np.ndarray
 ) -> list[tuple[float, float, float]]:
     """Position and velocity of a body that a Kalman filter follows, and the variance of the
-    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 2 a second, acceleration of
+    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 1.2 a second, acceleration of
     spectral density 1, a velocity that falls to 1/e in three seconds."""
-    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 4.0]), times[0], []
+    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 1.44]), times[0], []
     for time, place, there in zip(times, places, seen, strict=True):
         dt, last = time - last, time
         f = np.array([[1, 3 * (1 - np.exp(-dt / 3))], [0, np.exp(-dt / 3)]])
@@ -564,8 +564,8 @@ def test_a_body_is_followed_by_a_kalman_filter_in_sizes_of_the_person(seed: int)
 def test_a_body_is_believed_the_less_the_more_its_keypoints_disagree(
     seed: int, apart: float
 ) -> None:
-    """The variance of a step is that of the filter and the square of how far half of the keypoints'
-    own steps lie, at least, from the median one."""
+    """To the noise's variance comes the square of 1.48 times the median distance of the keypoints'
+    own steps from the body's, as of a standard deviation that a few far ones do not change."""
     rng = np.random.default_rng(seed)
     tracker, first = Tracker(smooth=False), standing(HEIGHT, 300, 100)
     size = diagonal(first)
@@ -573,7 +573,7 @@ def test_a_body_is_believed_the_less_the_more_its_keypoints_disagree(
     second = noisy(first, rng, apart * HEIGHT)
     steps = second.xy - first.xy
     middle = np.median(steps, axis=0)
-    noise = 0.03**2 + (np.median(np.hypot(*(steps - middle).T)) / size) ** 2
+    noise = 0.03**2 + (1.48 * np.median(np.hypot(*(steps - middle).T)) / size) ** 2
     variance = kalman(np.array([0, 0.1]), np.zeros(2), np.array([True, False]))[1][2]
     tracker.update([second], 0.1)
     people = tracker._people

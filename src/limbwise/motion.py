@@ -19,8 +19,8 @@ Mask = NDArray[np.bool_]
 
 # Lengths are in sizes of the person, see `sizes`.
 _NOISE = 0.03  # standard deviation of where a body is found whose keypoints agree
-_APART = 1.0
-_SPEED = 2.0  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
+_APART = 1.48  # and as many median distances of its keypoints' steps from its own
+_SPEED = 1.2  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
 _UNREST = 1.0  # spectral density of the acceleration: a walk begins and ends within half a second
 _TIRES = 3.0  # seconds in which an unseen velocity falls to 1/e: nobody flies on for ever
 _SLOPE_CUTOFF = (
@@ -68,7 +68,8 @@ class People:
 
     def last_seen(self) -> Floats:
         """(T,)"""
-        return self.seen.max(axis=1, initial=-np.inf)
+        times: Floats = self.seen.max(axis=1, initial=-np.inf)
+        return times
 
     def keep(self, which: Mask) -> None:
         """Forgets the others."""
@@ -94,8 +95,9 @@ class People:
         return [(name, rows) for name, rows in vars(self).items() if isinstance(rows, np.ndarray)]
 
     def predict(self, dt: float) -> None:
-        """Moves on by `dt` seconds; the longer, the less sure. White-noise acceleration (Bar-Shalom,
-        Li and Kirubarajan 2001, section 6.2.2) on a velocity that dies away while nobody looks."""
+        """Moves on by `dt` seconds; the longer, the less sure. White-noise acceleration
+        (Bar-Shalom, Li and Kirubarajan 2001, section 6.2.2) on a velocity that dies away while
+        nobody looks."""
         decay = math.exp(-dt / _TIRES)
         reach = _TIRES * (1 - decay)
         self.gap = dt
@@ -111,8 +113,8 @@ class People:
         ).T
 
     def correct(self, rows: Ints, xy: Floats, found: Mask, age: Floats, memory: float) -> None:
-        """The Kalman update of some people, found at xy (R, K, 2), nan where not found (R, K); their
-        keypoints were seen `age` (R, K) ago.
+        """The Kalman update of some people, found at xy (R, K, 2), nan where not found (R, K);
+        their keypoints were seen `age` (R, K) ago.
 
         A body's step is the median of its keypoints' steps, which neither a swinging leg nor a
         keypoint on somebody else changes; the less these agree, the less it is believed. Its shape
@@ -122,7 +124,7 @@ class People:
         steps = xy - known
         middles = _middles(steps[..., 0])
         step = _medians(steps, middles)
-        apart = _medians(_lengths(steps - step[:, None]), middles) * _APART / self.size[rows]
+        apart = _APART * _medians(_lengths(steps - step[:, None]), middles) / self.size[rows]
         new = np.isnan(apart)
         step[new] = apart[new] = 0
         place, both, speed = self.spread[rows].T
@@ -192,8 +194,8 @@ def _lengths(ways: Floats) -> Floats:
 
 
 def _middles(values: Floats) -> tuple[Ints, Ints, Ints]:
-    """Rows of (R, K) values, and where in each of them, sorted, the two in the middle are; nan comes
-    last and does not count."""
+    """Rows of (R, K) values, and where in each of them, sorted, the two in the middle are; nan
+    comes last and does not count."""
     counts = values.shape[1] - np.isnan(values).sum(axis=1)
     return np.arange(len(values)), (counts - 1) >> 1, counts >> 1
 

@@ -90,7 +90,9 @@ class Tracker:
         for pose in poses:
             first = first or pose.skeleton
             if pose.skeleton is not first and pose.skeleton != first:
-                raise ValueError("a tracker follows people of one skeleton: make one for each model")
+                raise ValueError(
+                    "a tracker follows people of one skeleton: make one for each model"
+                )
         if poses and not len(self._people):
             self._skeleton, self._people = poses[0].skeleton, People(len(poses[0].xy))
             self._reach = SIZE_AREA * np.square(2 * np.array(poses[0].skeleton.sigmas))
@@ -116,7 +118,7 @@ class Tracker:
 
     def _begin(self, rows: Ints, alone: Ints, xy: Floats) -> None:
         """Gives the poses that are `alone` a person, unless they are somebody's second."""
-        new = []
+        new: list[int] = []
         for n in alone.tolist():
             others = np.append(np.flatnonzero(rows >= 0), new).astype(np.intp)
             if not _doubles(xy[n], xy[others], self._reach):
@@ -126,9 +128,7 @@ class Tracker:
             self._people.begin(self._last_id + 1 + np.arange(len(new)))
             self._last_id += len(new)
 
-    def _named(
-        self, poses: Sequence[Pose], xy: Floats, found: Mask, rows: Ints
-    ) -> list[Pose]:
+    def _named(self, poses: Sequence[Pose], xy: Floats, found: Mask, rows: Ints) -> list[Pose]:
         """The people take in what was found of them; poses with ids, as they are shown."""
         known = np.flatnonzero(rows >= 0)
         if not len(known):
@@ -147,8 +147,8 @@ class Tracker:
         ]
         for n, number, calmed in zip(known.tolist(), people.ids[its].tolist(), shown, strict=True):
             pose = poses[n]
-            calmed = calmed if self.smooth else (pose.xy, pose.confidence)
-            named[n] = Pose(pose.skeleton, *calmed, pose.score, number)
+            place, surely = calmed if self.smooth else (pose.xy, pose.confidence)
+            named[n] = Pose(pose.skeleton, place, surely, pose.score, number)
         return named
 
 
