@@ -10,8 +10,8 @@ OC-SORT (rivals.py) and to the rule of Lightweight OpenPose, written anew below.
 the tracker is changed is tried on other seeds than those that are reported, from 0. With a video
 the ids are only counted: nobody knows there who is who, but an id that lasts less than half a
 second is hardly a person. With labels of its people (labelled_film.py) the same is told as of the
-walkers, of all its frames, of every second and of every third; a person is found where boxes overlap
-by half.
+walkers, of all its frames, of every second and of every third; a person is found where boxes
+overlap by half.
 """
 
 import argparse

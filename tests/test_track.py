@@ -525,9 +525,9 @@ def kalman(
     times: np.ndarray, places: np.ndarray, seen: np.ndarray
 ) -> list[tuple[float, float, float]]:
     """Position and velocity of a body that a Kalman filter follows, and the variance of the
-    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 1.2 a second, acceleration of
-    spectral density 1, a velocity that falls to 1/e in three seconds."""
-    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 1.44]), times[0], []
+    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 1.5 a second, acceleration
+    of spectral density 1, a velocity that falls to 1/e in three seconds."""
+    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 2.25]), times[0], []
     for time, place, there in zip(times, places, seen, strict=True):
         dt, last = time - last, time
         f = np.array([[1, 3 * (1 - np.exp(-dt / 3))], [0, np.exp(-dt / 3)]])

@@ -1,4 +1,4 @@
-"""Where the people who are followed are believed to be: bodies that move on, keypoints that are calm.
+"""Where the people who are followed are believed to be: bodies move on, keypoints are calmed.
 
     predict, when time has passed -> correct, by the keypoints found -> steady, what is shown
 
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 # Lengths are in sizes of the person, see `sizes`.
 _NOISE = 0.03  # standard deviation of where a body is found whose keypoints agree
 _APART = 1.48  # and as many median distances of its keypoints' steps from its own
-_SPEED = 1.2  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
+_SPEED = 1.5  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
 _UNREST = 1.0  # spectral density of the acceleration: a walk begins and ends within half a second
 _TIRES = 3.0  # seconds in which an unseen velocity falls to 1/e: nobody flies on for ever
 _SLOPE_CUTOFF = (
