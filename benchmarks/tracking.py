@@ -2,14 +2,16 @@
 
     pip install '.[benchmarks]'
     python benchmarks/tracking.py [--seeds N] [--first SEED]
-    python benchmarks/tracking.py --video VIDEO --model MODEL
+    python benchmarks/tracking.py --video VIDEO [--model MODEL] [--truth LABELS]
 
 Walkers that cross, stop, leave and come back are drawn as fields, with noise, missed people and
 lost pictures, and read back by `decode`. The same poses go to limbwise.Tracker, to ByteTrack and
 OC-SORT (rivals.py) and to the rule of Lightweight OpenPose, written anew below. What is tried while
 the tracker is changed is tried on other seeds than those that are reported, from 0. With a video
 the ids are only counted: nobody knows there who is who, but an id that lasts less than half a
-second is hardly a person.
+second is hardly a person. With labels of its people (labelled_film.py) the same is told as of the
+walkers, of all its frames, of every second and of every third; a person is found where boxes
+overlap by half.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from typing import Any
 
 import motmetrics
 import numpy as np
+from labelled_film import on_labels
 from numpy.typing import NDArray
 from rivals import byte_track, oc_sort
 from trackers.eval import aggregate_hota_metrics, compute_hota_metrics
@@ -44,6 +47,7 @@ Update = Callable[[list[Pose], float], list[Pose]]
 Rows = list[int] | slice  # of keypoints
 Film = list[tuple[float, list[Pose], list[Pose]]]  # time, the people in the picture, those found
 Picture = tuple[NDArray[np.int_], NDArray[np.int_], Floats]  # ids of both, and how alike they are
+Judge = Callable[[list[Pose]], Picture]  # of those who are shown
 
 ROWS, COLUMNS, STRIDE = 46, 82, 8  # the maps of a picture of 368x656 pixels
 WIDTH, HEIGHT = COLUMNS * STRIDE, ROWS * STRIDE
@@ -57,11 +61,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="films of each kind and frame rate")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--video")
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--model", default="accurate")
+    parser.add_argument("--truth", type=Path, help="MOTChallenge's labels of the video")
     flags = parser.parse_args()
     print(machine())
     if flags.video:
-        count_ids(flags.video, flags.model)
+        follow_video(flags.video, flags.model, flags.truth)
         return
     seeds = range(flags.first, flags.first + flags.seeds)
     print(f"\n{'film':10}{'fps':>4}  {'rule':11}{'switches':>9}{'fragments':>10}{'IDF1':>7}"
@@ -85,7 +90,10 @@ def main() -> None:
 def judged(films: list[Film], rule: Callable[[], Update]) -> str:
     """Switches and fragments summed, IDF1 (motmetrics) and HOTA (TrackEval's, as `trackers` has it)
     of all films, and the least milliseconds that a picture took on average."""
-    runs = [_tracked(film, rule()) for film in films]
+    return _figures([_tracked(film, rule()) for film in films])
+
+
+def _figures(runs: list[tuple[list[Picture], float]]) -> str:
     names = ["num_switches", "num_fragmentations", "idf1"]
     results = motmetrics.metrics.create().compute_many(
         [_accumulated(pictures) for pictures, _ in runs], metrics=names, generate_overall=True
@@ -128,10 +136,37 @@ def _hota(pictures: list[Picture]) -> dict[str, Any]:
     return compute_hota_metrics(there, shown, [alike for _, _, alike in pictures])
 
 
-def count_ids(video: str, model: Path | None) -> None:
-    """Prints how many ids each rule gives to the people of a video, and what a picture costs."""
+def follow_video(video: str, model: str, truth: Path | None) -> None:
+    """Prints how well each rule follows the people of a video, or only how many ids it gives."""
     estimate = limbwise.load(model)
     found = [(frame.time, estimate(frame.image)) for frame in limbwise.frames(video)]
+    if truth is None:
+        count_ids(found)
+        return
+    people = on_labels(truth, len(found))
+    print(
+        f"\n{'frames':16}{'rule':11}{'switches':>9}{'fragments':>10}{'IDF1':>7}{'HOTA':>7}{'ms':>7}"
+    )
+    for step, which in (1, "all"), (2, "every second"), (3, "every third"):
+        for title, rule in RULES.items():
+            run = _on_boxes(found[::step], people[::step], rule())
+            print(f"{which:16}{title:11}{_figures([run])}", flush=True)
+
+
+def _on_boxes(
+    found: list[tuple[float, list[Pose]]], people: list[Judge], update: Update
+) -> tuple[list[Picture], float]:
+    pictures, taken = [], 0.0
+    for (time, poses), judge in zip(found, people, strict=True):
+        begin = clock.process_time()
+        tracked = update(poses, time)
+        taken += clock.process_time() - begin
+        pictures.append(judge([pose for pose in tracked if pose.id is not None]))
+    return pictures, 1000 * taken / len(found)
+
+
+def count_ids(found: list[tuple[float, list[Pose]]]) -> None:
+    """Prints how many ids each rule gives to the people of a video, and what a picture costs."""
     for name, rule in RULES.items():
         update, seconds, begin = rule(), Counter[int](), clock.perf_counter()
         gap = found[-1][0] / (len(found) - 1)

@@ -41,6 +41,7 @@ MODULES = {
     "refine.py": ("test_refine.py", "test_boxes_to_poses.py", "test_defaults.py"),
     "geometry.py": ("test_geometry.py", "test_refine.py"),
     "track.py": ("test_track.py", "test_defaults.py"),
+    "motion.py": ("test_track.py", "test_defaults.py"),
     "server/guard.py": ("test_guard.py", "test_serve.py", "test_defaults.py"),
     "train/batches/targets.py": (
         "test_targets.py",

@@ -60,7 +60,7 @@ PYTHON: dict[Callable[..., Any], dict[str, Any]] = {
     Description: {"stride": 8, "multiple": 8, "height": 368, "fit": "height"},
     # From people to what is shown of them.
     Tracker: {
-        "smooth": True, "memory": 1.0, "confident": 0.2, "similar": 0.15, "hold": 0.2,
+        "smooth": True, "memory": 1.5, "confident": 0.2, "similar": 0.15, "hold": 0.2,
         "cutoff": 0.3, "response": 50.0,
     },
     draw: {"min_confidence": 0.2},

@@ -173,6 +173,13 @@ def test_the_memory_is_in_seconds_whatever_the_frame_rate() -> None:
             assert tracker.update([standing(HEIGHT, 100, 100)], gone)[0].id == back
 
 
+def test_from_one_picture_straight_to_the_next_nobody_is_forgotten_within_two_seconds() -> None:
+    for memory, gone, back in (0.5, 1.95, 1), (0.5, 2.05, 2), (3, 2.95, 1), (3, 3.05, 2):
+        tracker = Tracker(memory=memory)
+        tracker.update([standing(HEIGHT, 100, 100)], 0)
+        assert tracker.update([standing(HEIGHT, 100, 100)], gone)[0].id == back
+
+
 def test_a_keypoint_is_forgotten_like_a_person() -> None:
     tracker = Tracker(memory=1.0)
     person = standing(HEIGHT, 100, 100)
@@ -279,6 +286,52 @@ def test_a_part_torn_off_somebody_is_nobody_new() -> None:
     beyond = standing(HEIGHT, 180, 100)
     named = tracker.update([without(person, *leg), beyond], 0.2)
     assert [pose.id for pose in named] == [1, 2]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_second_pose_of_somebody_is_nobody_new_until_it_lies_elsewhere(known: bool) -> None:
+    tracker = Tracker()
+    person = standing(HEIGHT, 100, 100)
+    if known:
+        tracker.update([person], 0)
+    second = replace(person, xy=person.xy + np.float32(0.03 * HEIGHT), score=0.5)
+    assert [pose.id for pose in tracker.update([second, person], 0.1)] == [None, 1]
+    beside = second.moved(lambda xy: xy + (0.3 * HEIGHT, 0))
+    assert [pose.id for pose in tracker.update([beside, person], 0.2)] == [2, 1]
+
+
+def test_a_pose_is_a_second_one_from_three_tenths_of_a_perfect_likeness() -> None:
+    """Object keypoint similarity over the keypoints that both have, with a fifth of the squared
+    size as area."""
+    person = standing(HEIGHT, 300, 100)
+    reach = 0.2 * diagonal(person) ** 2 * np.square(2 * np.array(BODY.sigmas))
+    ways = np.linspace(0, HEIGHT, 100_000)
+    alike = np.exp(-np.square(ways[:, None]) / (2 * reach))
+    for left in alike, alike[:, :8]:
+        most = ways[left.mean(axis=1) > 0.3].max()
+        for share, number in ((0.99, None), (1.01, 2)):
+            moved = person.moved(lambda xy, way=share * most: xy + (way, 0))
+            moved = only(replace(moved, score=0.5), *BODY.keypoints[: left.shape[1]])
+            assert [pose.id for pose in Tracker().update([person, moved], 0)] == [1, number]
+
+
+def test_people_are_followed_as_if_each_were_alone() -> None:
+    """Who goes, comes and is missed changes nothing of what is shown of the others."""
+    rng, all_of_them = np.random.default_rng(0), Tracker()
+    alone = [Tracker() for _ in range(4)]
+    for time in np.arange(0, 3, 0.1):
+        there = [n for n in range(4) if rng.random() < 0.6 and not (n == 1 and 0.5 < time < 2.5)]
+        names = [rng.choice(BODY.keypoints, 5, replace=False) for _ in there]
+        poses = [
+            noisy(without(walker(time, 2000 * n, 0.5, phase=n), *some), rng, 2)
+            for n, some in zip(there, names, strict=True)
+        ]
+        for n, pose, shown in zip(there, poses, all_of_them.update(poses, time), strict=True):
+            (its,) = alone[n].update([pose], time)
+            assert np.array_equal(shown.xy, its.xy, equal_nan=True)
+            assert np.array_equal(shown.confidence, its.confidence)
+        for n in set(range(4)) - set(there):
+            alone[n].update([], time)
 
 
 def test_a_time_before_the_last_is_another_video() -> None:
@@ -472,12 +525,12 @@ def kalman(
     times: np.ndarray, places: np.ndarray, seen: np.ndarray
 ) -> list[tuple[float, float, float]]:
     """Position and velocity of a body that a Kalman filter follows, and the variance of the
-    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 2 a second, acceleration of
-    spectral density 1, a velocity that falls to 1/e in a second."""
-    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 4.0]), times[0], []
+    position, in sizes of the person; noise 0.03 sizes, newcomers' speed 1.5 a second, acceleration
+    of spectral density 1, a velocity that falls to 1/e in three seconds."""
+    state, p, last, told = np.array([places[0], 0.0]), np.diag([1.0, 2.25]), times[0], []
     for time, place, there in zip(times, places, seen, strict=True):
         dt, last = time - last, time
-        f = np.array([[1, 1 - np.exp(-dt)], [0, np.exp(-dt)]])
+        f = np.array([[1, 3 * (1 - np.exp(-dt / 3))], [0, np.exp(-dt / 3)]])
         state = f @ state
         p = f @ p @ f.T + [[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]
         if there:
@@ -500,10 +553,31 @@ def test_a_body_is_followed_by_a_kalman_filter_in_sizes_of_the_person(seed: int)
         times, places, seen, kalman(times, places, seen), strict=True
     ):
         tracker.update([standing(HEIGHT, x, 100)] if there else [], time)
-        (track,) = tracker._tracks
-        assert track.xy[BODY.index["neck"]] == pytest.approx([place, 100], abs=1e-3)
-        assert track.velocity == pytest.approx([speed, 0], abs=1e-2)
-        assert track.spread[0, 0] == pytest.approx(variance, rel=1e-6)
+        people = tracker._people
+        assert people.xy[:, BODY.index["neck"]] == pytest.approx(np.array([[place, 100]]), abs=1e-3)
+        assert people.velocity == pytest.approx(np.array([[speed, 0]]), abs=1e-2)
+        assert people.spread[:, 0] == pytest.approx([variance], rel=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.1))
+@settings(max_examples=10, deadline=None)
+def test_a_body_is_believed_the_less_the_more_its_keypoints_disagree(
+    seed: int, apart: float
+) -> None:
+    """To the noise's variance comes the square of 1.48 times the median distance of the keypoints'
+    own steps from the body's, as of a standard deviation that a few far ones do not change."""
+    rng = np.random.default_rng(seed)
+    tracker, first = Tracker(smooth=False), standing(HEIGHT, 300, 100)
+    size = diagonal(first)
+    tracker.update([first], 0)
+    second = noisy(first, rng, apart * HEIGHT)
+    steps = second.xy - first.xy
+    middle = np.median(steps, axis=0)
+    noise = 0.03**2 + (1.48 * np.median(np.hypot(*(steps - middle).T)) / size) ** 2
+    variance = kalman(np.array([0, 0.1]), np.zeros(2), np.array([True, False]))[1][2]
+    tracker.update([second], 0.1)
+    people = tracker._people
+    assert people.spread[0, 0] == pytest.approx(variance * noise / (variance + noise), rel=1e-3)
 
 
 def diagonal(pose: Pose) -> float:

@@ -1,10 +1,8 @@
 """Who is who from picture to picture, and steadier keypoints: poses and times in, poses out.
 
-    poses -> _match, with the tracks moved on to now -> _Track.correct -> _Track.steady -> poses
+    poses -> _match, with the people moved on to now -> People.correct -> People.steady -> poses
 
-A track is one person: keypoints that ride on a body, which keeps its velocity until it is seen to
-change it (a Kalman filter in sizes of the person, so that near and far are alike), and a One-Euro
-filter on each keypoint. Everything runs on the true times of the pictures.
+motion.py has what is believed of each person. Everything runs on the true times of the pictures.
 """
 
 import math
@@ -12,24 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .motion import Calm, Floats, Ints, Mask, People, sizes
 from .pose import SIZE_AREA, Pose
 from .skeleton import Skeleton
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
-Mask = NDArray[np.bool_]
-
-# Lengths are in sizes of the person, see `_size`.
-_NOISE = 0.03  # standard deviation of where a body is found
-_SPEED = 2.0  # standard deviation of a newcomer's velocity, per second: a walk is 0.8, a run 3
-_UNREST = 1.0  # spectral density of the acceleration: a walk begins and ends within half a second
-_TIRES = 1.0  # seconds in which an unseen velocity falls to 1/e: nobody flies on for ever
-_SLOPE_CUTOFF = (
-    2.0  # Hz, how One-Euro smooths its own estimate of the speed; 1 turns round too late
-)
-_INSTANT = 1e-3  # seconds; no filter takes pictures to be closer than this
+_STRAIGHT = 2.0  # seconds: from one picture straight to the next nobody is forgotten earlier
+_DOUBLE = 0.3  # part of a perfect likeness from which a pose is a second one of the same person
 
 
 class Tracker:
@@ -40,7 +27,7 @@ class Tracker:
     Args:
         smooth: whether xy is smoothed, and a keypoint that flickers held.
         memory: seconds for which a person who is not found is remembered; from one picture straight
-            to the next twice as long, so that a camera that gives one in a second loses nobody.
+            to the next at least two, so that a camera that gives one in a second loses nobody.
         confident: the score from which a pose can begin a person; one below can only continue one.
         similar: how near a pose must be to where its person is expected, 0 to 1 for a perfect hit.
         hold: seconds for which a keypoint that flickers is held, with falling confidence.
@@ -52,7 +39,7 @@ class Tracker:
         self,
         *,
         smooth: bool = True,
-        memory: float = 1.0,
+        memory: float = 1.5,
         confident: float = 0.2,
         similar: float = 0.15,
         hold: float = 0.2,
@@ -61,13 +48,16 @@ class Tracker:
     ) -> None:
         self.smooth, self.memory, self.confident, self.similar = smooth, memory, confident, similar
         self.hold, self.cutoff, self.response = hold, cutoff, response
-        self._tracks: list[_Track] = []
+        self._people = People()
+        self._skeleton: Skeleton | None = None  # of those who are remembered
+        self._reach = np.zeros(0)  # (K,) OKS's variances of their keypoints, in sizes
         self._time = -math.inf
         self._last_id = 0
 
     def update(self, poses: Sequence[Pose], time: float) -> list[Pose]:
         """The poses found at `time` (seconds), in their order; id None where nobody is known and
-        the pose is too unsure, or only a stray part of somebody, to begin a person.
+        the pose is too unsure, only a stray part of somebody, or a second pose of somebody, to
+        begin a person.
 
         A time before the last one is another video: everybody is forgotten, the ids count on. The
         same time again is the same moment, seen twice. ValueError if the time is not a finite
@@ -75,203 +65,145 @@ class Tracker:
         """
         if not math.isfinite(time):
             raise ValueError(f"the time of a picture is a number of seconds, not {time}")
-        if time < self._time:
-            self._tracks = []
-        self._tracks = [track for track in self._tracks if not self._forgotten(track, time)]
+        self._forget(time)
         self._check(poses)
+        if len(self._people):
+            self._people.predict(time - self._time)
         self._time = time
-        for track in self._tracks:
-            track.predict(time)
-        who = self._match(poses)
-        return [self._named(pose, who.get(n)) for n, pose in enumerate(poses)]
+        if not poses:
+            return []
+        xy = np.array([pose.xy for pose in poses], np.float64)
+        found = ~np.isnan(xy[..., 0])
+        return self._named(poses, xy, found, self._match(poses, xy, found))
 
-    def _forgotten(self, track: "_Track", time: float) -> bool:
-        just_seen = track.last_seen == self._time
-        return time - track.last_seen > self.memory * (2 if just_seen else 1)
+    def _forget(self, time: float) -> None:
+        if not len(self._people):
+            return
+        seen = self._people.last_seen()
+        memory = np.where(seen == self._time, max(self.memory, _STRAIGHT), self.memory)
+        kept = (time - seen <= memory) & (time >= self._time)
+        if not kept.all():
+            self._people.keep(kept)
 
     def _check(self, poses: Sequence[Pose]) -> None:
-        skeletons = [track.skeleton for track in self._tracks] + [pose.skeleton for pose in poses]
-        if any(skeleton != skeletons[0] for skeleton in skeletons):
-            raise ValueError("a tracker follows people of one skeleton: make one for each model")
+        first = self._skeleton if len(self._people) else None
+        for pose in poses:
+            first = first or pose.skeleton
+            if pose.skeleton is not first and pose.skeleton != first:
+                raise ValueError(
+                    "a tracker follows people of one skeleton: make one for each model"
+                )
+        if poses and not len(self._people):
+            self._skeleton, self._people = poses[0].skeleton, People(len(poses[0].xy))
+            self._reach = SIZE_AREA * np.square(2 * np.array(poses[0].skeleton.sigmas))
 
-    def _match(self, poses: Sequence[Pose]) -> dict[int, "_Track"]:
-        """The track of a pose, by the pose's position: confident poses choose first, the rest
-        among the tracks that are left; a confident one that got none begins a track. All in an
-        order of their own, so that the order in which the poses come is no matter."""
-        order = [n for n, pose in enumerate(poses) if pose.found.any()]
-        order.sort(key=lambda n: (-poses[n].score, poses[n].box, poses[n].xy.tobytes()))
-        weights = _likeness(self._tracks, [poses[n] for n in order], self.similar)
-        whole = ~_parts(weights, [poses[n].found for n in order])
-        sure = np.array([poses[n].score >= self.confident for n in order], bool)
-        who: dict[int, _Track] = {}
-        free = np.arange(len(self._tracks))
+    def _match(self, poses: Sequence[Pose], xy: Floats, found: Mask) -> Ints:
+        """(D,) the row of each pose's person, or -1: confident poses choose first, the rest among
+        the people who are left; a confident one that got none begins a person, if it does not lie
+        on somebody. All in an order of their own, so that the order in which the poses come is no
+        matter."""
+        order = _order(poses, xy, found)
+        weights = _likeness(self._people, xy[order], self._reach, self.similar)
+        whole = ~_parts(weights, found[order])
+        sure = np.array([poses[n].score >= self.confident for n in order.tolist()], bool)
+        rows = np.full(len(poses), -1)
+        taken = np.zeros(len(self._people), bool)
         for some in np.flatnonzero(sure & whole), np.flatnonzero(~sure & whole):
-            pairs = assign(weights[np.ix_(free, some)])
-            who |= {order[some[column]]: self._tracks[free[row]] for row, column in pairs}
-            free = np.delete(free, [row for row, _ in pairs])
-        for place in np.flatnonzero(sure & whole):
-            if order[place] not in who:
-                who[order[place]] = self._begin(poses[order[place]])
-        return who
+            free = np.flatnonzero(~taken)
+            for row, column in assign(weights[free][:, some]) if len(some) else ():
+                rows[order[some[column]]] = free[row]
+                taken[free[row]] = True
+        self._begin(rows, order[sure & whole & (rows[order] < 0)], xy)
+        return rows
 
-    def _begin(self, pose: Pose) -> "_Track":
-        self._last_id += 1
-        self._tracks.append(_Track(self._last_id, pose.skeleton, self._time))
-        return self._tracks[-1]
+    def _begin(self, rows: Ints, alone: Ints, xy: Floats) -> None:
+        """Gives the poses that are `alone` a person, unless they are somebody's second."""
+        new: list[int] = []
+        for n in alone.tolist():
+            others = np.append(np.flatnonzero(rows >= 0), new).astype(np.intp)
+            if not _doubles(xy[n], xy[others], self._reach):
+                new.append(n)
+        if new:
+            rows[new] = len(self._people) + np.arange(len(new))
+            self._people.begin(self._last_id + 1 + np.arange(len(new)))
+            self._last_id += len(new)
 
-    def _named(self, pose: Pose, track: "_Track | None") -> Pose:
-        if track is None:
-            return replace(pose, id=None)
-        track.correct(pose, self.memory)
-        steady = track.steady(pose, self.hold, self.cutoff, self.response)
-        track.seen[pose.found] = self._time
-        return replace(steady if self.smooth else pose, id=track.id)
-
-
-class _Track:
-    """One person. xy (K, 2): where the keypoints are believed to be, nan where unknown; size in
-    pixels; velocity (2,) pixels a second; spread (2, 2): covariance of position and velocity, in
-    sizes, the same along x and y; seen (K,): when a keypoint was found last, confidence (K,): how
-    surely then; shown, slope (K, 2): what One-Euro says of it, and the speed that it sees, pixels a
-    second; behind (K, 2): from xy to shown."""
-
-    def __init__(self, number: int, skeleton: Skeleton, time: float) -> None:
-        count = len(skeleton.keypoints)
-        self.id, self.skeleton, self.time = number, skeleton, time
-        self.gap = 0.0  # seconds between the last two pictures
-        self.xy = np.full((count, 2), np.nan)
-        self.size = 1.0
-        self.velocity = np.zeros(2)
-        self.spread = np.diag([1.0, _SPEED**2])
-        self.seen = np.full(count, -np.inf)
-        self.confidence = np.zeros(count)
-        self.shown = np.full((count, 2), np.nan)
-        self.behind = np.zeros((count, 2))
-        self.slope = np.zeros((count, 2))
-
-    @property
-    def last_seen(self) -> float:
-        return float(self.seen.max())
-
-    def predict(self, time: float) -> None:
-        """Moves on to `time`; the longer, the less sure. White-noise acceleration (Bar-Shalom, Li
-        and Kirubarajan 2001, section 6.2.2) on a velocity that dies away while nobody looks."""
-        dt = self.gap = time - self.time
-        decay = math.exp(-dt / _TIRES)
-        reach = _TIRES * (1 - decay)
-        self.time = time
-        self.xy = self.xy + reach * self.velocity
-        self.velocity = decay * self.velocity
-        (place, both), (_, speed) = self.spread.tolist()  # the numbers, since two by two is small
-        place += 2 * reach * both + reach**2 * speed + _UNREST * dt**3 / 3
-        both = decay * (both + reach * speed) + _UNREST * dt**2 / 2
-        self.spread = np.array([[place, both], [both, decay**2 * speed + _UNREST * dt]])
-
-    def correct(self, pose: Pose, memory: float) -> None:
-        """The Kalman update. A body's step is the median of its keypoints' steps, which neither a
-        swinging leg nor a keypoint on somebody else changes; its shape is the one just found."""
-        found = pose.found
-        steps = (pose.xy - self.xy)[found & ~np.isnan(self.xy[:, 0])]
-        step = _median(steps) if len(steps) else np.zeros(2)
-        gain = self.spread[:, 0] / (self.spread[0, 0] + _NOISE**2)
-        self.velocity = self.velocity + gain[1] * step
-        self.spread = self.spread - np.outer(gain, self.spread[0])
-        shape = np.where(found[:, None], pose.xy, self.xy + step)
-        self.xy = shape - (1 - gain[0]) * step
-        self.xy[~found & (self.time - self.seen > memory)] = np.nan
-        self.size = _size(self.xy)
-
-    def steady(self, pose: Pose, hold: float, cutoff: float, response: float) -> Pose:
-        """The pose with smoothed keypoints; one not found for less than `hold` seconds rides on the
-        body, less and less sure; one that was away for longer begins afresh."""
-        found, age = pose.found, self.time - self.seen
-        fresh = found & (age > max(hold, self.gap))
-        self.shown[fresh] = pose.xy[fresh]
-        self._one_euro(pose.xy[found].astype(np.float64), found, age[found], cutoff, response)
-        self.shown[~found] = (self.xy + self.behind)[~found]
-        self.behind = self.shown - self.xy
-        self.confidence[found] = pose.confidence[found]
-        held = ~found & (age < hold)
-        fading = self.confidence * np.clip(1 - age / max(hold, _INSTANT), 0, 1)
-        return replace(
-            pose,
-            xy=np.where((found | held)[:, None], self.shown, np.nan).astype(np.float32),
-            confidence=np.where(held, fading, pose.confidence).astype(np.float32),
-        )
-
-    def _one_euro(
-        self, xy: Floats, which: Mask, age: Floats, cutoff: float, response: float
-    ) -> None:
-        """A low-pass filter that opens with speed (Casiez, Roussel and Vogel 2012, doi
-        10.1145/2207676.2208639), on x and y together; (F, 2) keypoints, last seen `age` (F,) ago.
-
-        The cutoff grows with the square of the speed, not with the speed: so noise, a small speed,
-        opens it less and motion more, and nothing at a constant speed is shown more than
-        1 / (4 pi sqrt(cutoff * response)) sizes behind.
-        """
-        dt = np.maximum(age, _INSTANT)[:, None]
-        gone = xy - self.shown[which]
-        slope = self.slope[which]
-        slope = slope + _share(dt, _SLOPE_CUTOFF) * (gone / dt - slope)
-        square = np.square(slope / self.size).sum(axis=1, keepdims=True)
-        self.slope[which] = slope
-        self.shown[which] += _share(dt, cutoff + response * square) * gone
+    def _named(self, poses: Sequence[Pose], xy: Floats, found: Mask, rows: Ints) -> list[Pose]:
+        """The people take in what was found of them; poses with ids, as they are shown."""
+        known = np.flatnonzero(rows >= 0)
+        if not len(known):
+            return [replace(pose, id=None) for pose in poses]
+        its, people = rows[known], self._people
+        xy, found, age = xy[known], found[known], self._time - people.seen[its]
+        sure = np.array([poses[n].confidence for n in known.tolist()], np.float64)
+        people.correct(its, xy, found, age, self.memory)
+        calm = Calm(self.hold, self.cutoff, self.response)
+        steady, fading = people.steady(its, xy, found, sure, age, calm)
+        people.seen[its] = np.where(found, self._time, people.seen[its])
+        shown = zip(steady.astype(np.float32), fading.astype(np.float32), strict=True)
+        named = [
+            replace(pose, id=None) if row < 0 else pose
+            for pose, row in zip(poses, rows.tolist(), strict=True)
+        ]
+        for n, number, calmed in zip(known.tolist(), people.ids[its].tolist(), shown, strict=True):
+            pose = poses[n]
+            place, surely = calmed if self.smooth else (pose.xy, pose.confidence)
+            named[n] = Pose(pose.skeleton, place, surely, pose.score, number)
+        return named
 
 
-def _size(xy: Floats) -> float:
-    """In pixels, at least one: four times the median way from the middle of the keypoints (K, 2) to
-    one, as much as the diagonal of a standing person's box; one on somebody else is no matter."""
-    known = xy[~np.isnan(xy[:, 0])]
-    ways = known - _median(known)
-    return max(4 * float(_median(np.hypot(ways[:, 0], ways[:, 1]))), 1.0)
+def _order(poses: Sequence[Pose], xy: Floats, found: Mask) -> Ints:
+    """The poses with any keypoint, best first; of the same score, by place."""
+    corner = np.fmin.reduce(xy, axis=1).tolist()
+    keys = [(-p.score, at, p.xy.tobytes()) for p, at in zip(poses, corner, strict=True)]
+    some = np.flatnonzero(found.any(axis=1)).tolist()
+    return np.array(sorted(some, key=keys.__getitem__), np.intp)
 
 
-def _median(values: Floats) -> Floats:
-    """Of the rows; of so few, numpy's own takes four times as long."""
-    ordered, count = np.sort(values, axis=0), len(values)
-    middle: Floats = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return middle
-
-
-def _share(dt: Floats, cutoff: Floats | float) -> Floats:
-    """How much of a change a low-pass filter of `cutoff` Hz takes on in dt seconds."""
-    return 1 / (1 + 1 / (2 * np.pi * cutoff * dt))
-
-
-def _likeness(tracks: Sequence[_Track], poses: Sequence[Pose], similar: float) -> Floats:
-    """(T, D): how many keypoints of a pose lie where its person is expected; 0 if not similar.
+def _likeness(people: People, xy: Floats, reach: Floats, similar: float) -> Floats:
+    """(T, D): how many keypoints of a pose, xy (D, K, 2), lie where its person is expected; 0 if
+    not similar.
 
     Each counts with its object keypoint similarity (cocodataset.org/#keypoints-eval), expected over
     all places where the body may be (the integral of two Gaussians): so the long lost find a pose
     that is a little off, yet do not take it from the one whose place it is.
     """
-    if not tracks or not poses:
-        return np.zeros((len(tracks), len(poses)))
-    known, found = np.stack([t.xy for t in tracks]), np.stack([pose.xy for pose in poses])
-    square = np.square(found[None] - known[:, None]).sum(axis=3)  # (T, D, K)
-    area = np.array([t.size**2 for t in tracks])[:, None, None]
-    own = SIZE_AREA * area * np.square(2 * np.array(tracks[0].skeleton.sigmas))
-    total = own + area * np.array([t.spread[0, 0] for t in tracks])[:, None, None]
-    missing = np.isnan(square)
-    square[missing] = 0
-    perfect = np.where(missing, 0, own / total)
-    hits = (perfect * np.exp(-square / (2 * total))).sum(axis=2)
-    near: Floats = np.where(hits > similar * perfect.sum(axis=2), hits, 0)
-    return near
+    if not len(people) or not len(xy):
+        return np.zeros((len(people), len(xy)))
+    square = np.square(xy[None] - people.xy[:, None]).sum(axis=3)
+    area = (people.size**2)[:, None]
+    own = area * reach
+    total = own + area * people.spread[:, :1]
+    both = ~np.isnan(square)
+    perfect = both * (own / total)[:, None]
+    near = np.exp(np.where(both, square, 0) / (-2 * total)[:, None])
+    hits = np.einsum("tdk,tdk->td", perfect, near)
+    likely: Floats = np.where(hits > similar * perfect.sum(axis=2), hits, 0)
+    return likely
 
 
-def _parts(weights: Floats, found: Sequence[Mask]) -> Mask:
-    """(D,) True for poses that only complete another: weights (T, D), found D times (K,).
+def _parts(weights: Floats, found: Mask) -> Mask:
+    """(D,) True for poses that only complete another: weights (T, D), found (D, K).
 
     Where the person whom a pose fits best is fitted better by another pose, and the two have no
     keypoint in common, the decoder has torn one person into two.
     """
-    if not weights.size:
+    if not len(weights) or len(found) < 2:
         return np.zeros(len(found), bool)
     better = weights.argmax(axis=1)[weights.argmax(axis=0)]
-    shared = np.array([(found[n] & found[other]).any() for n, other in enumerate(better)])
+    shared = (found & found[better]).any(axis=1)
     part: Mask = ~shared & (weights.max(axis=0) > 0)
     return part
+
+
+def _doubles(xy: Floats, others: Floats, reach: Floats) -> bool:
+    """Whether a pose (K, 2) lies on one of others (N, K, 2): by their object keypoint similarity,
+    over the keypoints that both have."""
+    square = np.square(others - xy).sum(axis=2)
+    both = ~np.isnan(square)
+    near = np.exp(np.where(both, square, 0) / (-2 * sizes(others)[:, None] ** 2 * reach))
+    alike = (near * both).sum(axis=1)
+    return bool((alike > _DOUBLE * np.maximum(both.sum(axis=1), 1)).any())
 
 
 def assign(weights: Floats) -> list[tuple[int, int]]:
@@ -283,6 +215,9 @@ def assign(weights: Floats) -> list[tuple[int, int]]:
     rows, columns = weights.shape
     if rows > columns:
         return sorted((row, column) for column, row in assign(weights.T))
+    best = weights.argmax(axis=1).tolist() if rows else []
+    if len(set(best)) == rows:  # each row its greatest: no matching can be greater
+        return [(row, column) for row, column in enumerate(best) if weights[row, column] > 0]
     row_price, price = np.zeros(rows), np.zeros(columns)
     owner = np.full(columns, -1)
     for row in range(rows):
