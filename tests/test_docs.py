@@ -85,7 +85,7 @@ def test_the_reference_has_every_argument_of_what_takes_several(name, function) 
     text = inspect.getdoc(function) or ""
     arguments = set(inspect.signature(function).parameters) - {"self", "cls"}
     assert text, name
-    if len(arguments) > 1 and name != "limbwise.Tracker.update":  # whose docstring is to follow
+    if len(arguments) > 1:
         described = text.partition("Args:")[2].partition("Returns:")[0].partition("Raises:")[0]
         assert set(re.findall(r"^    (\w+): ", described, re.MULTILINE)) == arguments
 

@@ -55,13 +55,20 @@ class Tracker:
         self._last_id = 0
 
     def update(self, poses: Sequence[Pose], time: float) -> list[Pose]:
-        """The poses found at `time` (seconds), in their order; id None where nobody is known and
-        the pose is too unsure, only a stray part of somebody, or a second pose of somebody, to
-        begin a person.
+        """The same poses with the ids of the people they are.
 
-        A time before the last one is another video: everybody is forgotten, the ids count on. The
-        same time again is the same moment, seen twice. ValueError if the time is not a finite
-        number, or a pose is of another skeleton than the people who are remembered.
+        Args:
+            poses: of one picture, of one skeleton.
+            time: the picture's, in seconds. One before the last is another video: everybody is
+                forgotten, the ids count on. The same again is the same moment, seen twice.
+
+        Returns:
+            The poses in their order; id None where nobody is known and the pose is too unsure, only
+            a stray part of somebody, or a second pose of somebody, to begin a person.
+
+        Raises:
+            ValueError: the time is not a finite number, or a pose is of another skeleton than the
+                people who are remembered.
         """
         if not math.isfinite(time):
             raise ValueError(f"the time of a picture is a number of seconds, not {time}")
