@@ -155,6 +155,24 @@ def test_who_is_stopping_is_stopped_once() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def test_who_is_stopped_within_a_block_is_stopped_once_too() -> None:
+    """As processes that learn together are: they end their block when all have been asked."""
+
+    def work() -> None:
+        with held(60) as asked:
+            signal.raise_signal(signal.SIGTERM)
+            raise Stopped(asked.number)
+
+    with pytest.raises(Stopped):
+        work()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGHUP)
+    with held(60):
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGINT)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("where", ["after the line", "before the film", "in the film"])
 def test_lines_and_frames_are_as_many_wherever_a_signal_comes(
