@@ -34,7 +34,7 @@ class Flag:
 class Fraction:
     """A number from 0 to 1."""
 
-    default: float
+    default: float = 0.0
 
     @property
     def schema(self) -> dict[str, Any]:
