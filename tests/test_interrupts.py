@@ -27,6 +27,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POS
 @pytest.fixture(autouse=True)
 def _listening():
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:  # nohup keeps SIGHUP away
+        signal.signal(number, signal.SIG_DFL)
     listen()
     yield
     for number, handler in before.items():
