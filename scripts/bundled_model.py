@@ -58,13 +58,9 @@ def main() -> None:
 
 
 def bundle(flags: argparse.Namespace) -> None:
-    made = checkpoints.load(flags.checkpoint)
+    made = as_shipped(checkpoints.load(flags.checkpoint))
     if flags.mean_with:
-        made = mean(checkpoints.load(flags.mean_with), made)
-    if made.description.crop and made.description.skeleton.keypoints == BODY.keypoints:
-        made = without_neck(made)
-    if isinstance(made.network, DetectorNetwork):
-        made = without_idle_attention(made)
+        made = mean(as_shipped(checkpoints.load(flags.mean_with)), made)
     out = flags.out / f"{flags.stem}.safetensors"
     checkpoints.save(made, out, half=True)
     if not made.description.crop and made.description.skeleton.keypoints:
@@ -101,6 +97,15 @@ def mean(one: Checkpoint, other: Checkpoint) -> Checkpoint:
         {name: (weights[name] + value) / 2 for name, value in others.items()}
     )
     return other
+
+
+def as_shipped(made: Checkpoint) -> Checkpoint:
+    """Without what a network learnt and does not need."""
+    if made.description.crop and made.description.skeleton.keypoints == BODY.keypoints:
+        made = without_neck(made)
+    if isinstance(made.network, DetectorNetwork) and all(made.options.get("attention", [True])):
+        made = without_idle_attention(made)
+    return made
 
 
 def without_neck(made: Checkpoint) -> Checkpoint:

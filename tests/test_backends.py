@@ -10,7 +10,7 @@ import pytest
 from conftest import REFERENCE, needs_reference
 from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.backends.base import Backend
-from limbwise.description import Description
+from limbwise.description import KEY, Description
 from limbwise.distributed.job import settled
 from limbwise.errors import BadInput
 from limbwise.estimator import load, load_pair, stages
@@ -234,19 +234,46 @@ def test_a_file_of_a_models_name_is_that_file(tmp_path, monkeypatch, checkpoint)
         stages("fast")
 
 
+@pytest.mark.parametrize("stated", [4, 7, 9, 16])
+@pytest.mark.parametrize("how", ["openvino", "onnx"])
+def test_a_stride_that_the_network_does_not_have_is_an_error_at_load(
+    stated: int, how: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    model = onnx.load_from_string(to_onnx(checkpoint))
+    text = model.metadata_props[0].value
+    model.metadata_props[0].value = text.replace('"stride": 8', f'"stride": {stated}')
+    onnx.save(model, path)
+    assert f"states a stride of {stated}, but" in refused(path, runtime=how)
+
+
+@pytest.mark.parametrize("how", ["openvino", "onnx"])
+def test_a_wrong_stride_of_crops_is_an_error_too(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    model = onnx.load(CATALOGUE["fast"].second.plain)
+    its = next(each for each in model.metadata_props if each.key == KEY)
+    its.value = its.value.replace('"stride": 4', '"stride": 2')
+    onnx.save(model, path)
+    with pytest.raises(
+        BadInput, match="states a stride of 2, but of 120x160 pixels it makes 30x40"
+    ):
+        BACKENDS[how].load(path, precision="f32")
+
+
 @pytest.mark.parametrize("how", ["openvino", "onnx"])
 def test_a_foreign_model_is_given_pictures_less_128_over_256(how: str, tmp_path: Path) -> None:
-    """As the Lightweight OpenPose family was trained; here one whose maps are its input."""
+    """As the Lightweight OpenPose family was trained; here its maps are means of its input."""
     make, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     shape = ["n", "c", "h", "w"]
     nodes = [
-        onnx.helper.make_node("Concat", ["x"] * 7, ["many"], axis=1),
+        onnx.helper.make_node("AveragePool", ["x"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        onnx.helper.make_node("Concat", ["cells"] * 7, ["many"], axis=1),
         onnx.helper.make_node("Split", ["many"], ["heatmaps", "rest"], "split", axis=1),
         onnx.helper.make_node("Concat", ["heatmaps"] * 2, ["pafs"], axis=1),
     ]
-    nodes[1].input.append("sizes")
+    nodes[2].input.append("sizes")
     sizes = onnx.numpy_helper.from_array(np.array([19, 2], np.int64), "sizes")
-    outputs = [make(name, kind, ["n", count, "h", "w"]) for name, count in
+    outputs = [make(name, kind, ["n", count, "rows", "columns"]) for name, count in
                (("heatmaps", 19), ("pafs", 38))]  # fmt: skip
     graph = onnx.helper.make_graph(nodes, "g", [make("x", kind, [1, 3, *shape[2:]])], outputs)
     graph.initializer.append(sizes)
@@ -255,6 +282,6 @@ def test_a_foreign_model_is_given_pictures_less_128_over_256(how: str, tmp_path:
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
     picture = np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3), np.uint8)
     said = BACKENDS[how].load(path, precision="f32")(picture)[0]
-    expected = (picture[0].astype(float) - 128) / 256
+    expected = (picture[0].astype(float).reshape(2, 8, 3, 8, 3).mean(axis=(1, 3)) - 128) / 256
     for channel in range(3):  # BGR, as it is
         assert said.heatmaps[channel] == pytest.approx(expected[..., channel], abs=1e-5)

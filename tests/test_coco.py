@@ -256,6 +256,7 @@ def test_a_faulty_picture_is_named_and_left_out(data: Data, changes: dict, text:
     ("content", "text"),
     [
         ("{", "not a JSON file"),
+        ("[" * 100_000, "not a JSON file: it is nested too deeply"),
         ("[]", "no list 'images'"),
         ('{"images": [], "annotations": [3], "categories": []}', "'annotations' of objects"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "no category"),

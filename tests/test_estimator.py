@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,44 @@ def test_two_people_are_found_and_a_mirrored_picture_gives_mirrored_poses(pictur
 def test_an_option_that_there_is_not_is_named_with_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"load has no option hieght: did you mean height\?"):
         load("one-stage", hieght=256)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"device": "banana"}, "device banana is for the torch runtime"),
+        ({"device": "cuda", "runtime": "onnx"}, "onnx computes on the CPU"),
+        ({"device": "banana", "runtime": "torch"}, "device banana is not here: choose cpu"),
+        ({"threads": 0}, "threads is 0, not a whole number from 1 to 1024"),
+        ({"threads": "two"}, "threads is two"),
+        ({"height": 0}, "height is 0, not a whole number from 1 to 4096"),
+        ({"height": 10**30}, "height is 10000"),
+        ({"height": 256.0}, "height is 256.0"),
+        ({"min_score": 7}, "min_score is 7, not a number from 0 to 1"),
+        ({"min_score": math.nan}, "min_score is nan"),
+        ({"min_box": -0.1}, "min_box is -0.1"),
+        ({"max_people": 0}, "max_people is 0"),
+        ({"scales": ()}, "the number of scales is 0"),
+        ({"scales": (1, math.inf)}, "scale 2 is inf, not a number from 0.1 to 8"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_by_python_at_once(options: dict, told: str) -> None:
+    with pytest.raises(BadInput) as error:
+        load("one-stage", **options)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    estimate = Estimator(
+        perfect([standing(100, 60, 30)]), height=np.int64(128), min_score=np.float32(0)
+    )
+    assert len(estimate(np.zeros((128, 192, 3), np.uint8))) == 1
+
+
+def test_many_takes_what_can_be_gone_through_once() -> None:
+    estimate = Estimator(perfect([standing(100, 60, 30)]))
+    assert len(estimate.many(np.zeros((128, 192, 3), np.uint8) for _ in range(3))) == 3
 
 
 def test_flip_and_scales_are_the_same_in_python_and_in_evaluation() -> None:

@@ -9,10 +9,11 @@ from PIL import Image
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
 from limbwise.backends.base import Backend
 from limbwise.backends.openvino import load as openvino
+from limbwise.data.coco_file import read_coco
 from limbwise.description import ORIGINAL, Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator
-from limbwise.evaluation.evaluate import as_pose, evaluate
+from limbwise.evaluation.evaluate import as_pose, evaluate, layout_of
 from limbwise.geometry import letterbox
 from limbwise.network_output import NetworkOutput
 from limbwise.refine import box_view, crop_view
@@ -178,8 +179,9 @@ CROP = 128, 96
 SECOND = Skeleton(COCO.keypoints, (), COCO.sigmas)
 
 
-def seeing_crops(people, views, calls: list, prior: bool) -> Backend:
-    """A second stage that sees each of the people in a crop of its own, the same of any picture."""
+def seeing_crops(people, views, calls: list, prior: bool, height: float = 1.0) -> Backend:
+    """A second stage that sees each of the people in a crop of its own, the same of any picture, in
+    maps of this `height`."""
 
     def run(crops: np.ndarray, *found: np.ndarray) -> tuple[np.ndarray]:
         calls.append((len(crops), *found))
@@ -187,7 +189,7 @@ def seeing_crops(people, views, calls: list, prior: bool) -> Backend:
         maps = []
         for pose, view in zip(people, views, strict=True):
             there = view.forward(pose.as_skeleton(COCO).xy)
-            maps.append([np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32) for a, b in there])
+            maps.append([height * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 32) for a, b in there])
         return (np.array(maps, np.float32),)
 
     its = Description("second", SECOND, 4, 8, CROP[0], crop=CROP, prior=prior)
@@ -210,13 +212,12 @@ def test_labels_say_where_people_are_and_nothing_of_their_keypoints(labelled) ->
     labels = json.loads((folder / "labels.json").read_text())
     views = [crop_view(pose.as_skeleton(COCO), CROP) for pose in people]
     calls: list = []
-    found, detections = evaluate(
-        seeing_crops(people, views, calls, prior=True), folder / "labels.json", folder
-    )
+    second = seeing_crops(people, views, calls, prior=True, height=0.6)
+    found, detections = evaluate(second, folder / "labels.json", folder)
     assert found["AP"] == 1
     assert [call[0] for call in calls] == [2, 2]
     assert not any(told.any() for _, told in calls)
-    assert_exact(detections, labels, 0.9)  # the mean confidence
+    assert_exact(detections, labels, 0.55)  # the mean confidence
 
 
 def test_a_second_stage_alone_is_given_the_labelled_boxes(labelled) -> None:
@@ -316,6 +317,29 @@ def test_the_metrics_are_cocos_by_size_and_by_strictness(labelled) -> None:
     assert found["AR"] == pytest.approx((1 + found["APM"]) / 2, abs=0.06)
 
 
+def test_how_far_off_is_too_far_is_said_by_the_skeleton(labelled) -> None:
+    folder, people = labelled
+    eyes = perfect([pose.moved(lambda xy: xy + 12) for pose in people])
+    for times, low, high in ((0.2, 0, 0.1), (5, 0.9, 1)):
+        wide = replace(BODY, sigmas=tuple(times * sigma for sigma in BODY.sigmas))
+        judged = replace(eyes, description=replace(ORIGINAL, skeleton=wide))
+        found, _ = evaluate(judged, folder / "labels.json", folder)
+        assert low <= found["AP"] <= high
+
+
+def test_what_is_judged_are_the_keypoints_of_the_labels_with_the_models_sigmas(labelled) -> None:
+    labels = json.loads((labelled[0] / "labels.json").read_text())
+    labels["categories"][0]["keypoints"] = ["left_knee", "neck", "nose"]
+    (labelled[0] / "labels.json").write_text(json.dumps(labels))
+    file = read_coco(labelled[0] / "labels.json")
+    own = Skeleton(("nose", "left_knee", "neck"), (), (0.1, 0.2, 0.3))
+    assert layout_of(file, own) == Skeleton(("left_knee", "neck", "nose"), (), (0.2, 0.3, 0.1))
+    expected = tuple(BODY.sigmas[BODY.index[name]] for name in ("left_knee", "neck", "nose"))
+    assert layout_of(file, COCO).sigmas == expected  # whose poses have a neck, too
+    with pytest.raises(BadInput, match="lacks: neck"):
+        layout_of(file, replace(own, keypoints=("nose", "left_knee", "tail")))
+
+
 def test_a_person_of_a_results_file_is_one_in_limbwises_pixels() -> None:
     pose = as_pose([10.5, 20.5, 2, 0, 0, 0, 30.5, 40.5, 0.25], Skeleton(tuple("abc"), (), (1,) * 3))
     assert pose.xy[[0, 2]].tolist() == [[10, 20], [30, 40]]
@@ -334,17 +358,29 @@ def test_the_mean_of_fields_is_that_of_each_cell() -> None:
     assert both.stride == 8
 
 
-def test_scales_see_the_picture_at_these_heights_and_flip_its_mirror_image() -> None:
-    seen = []
+def looking(seen: list) -> Backend:
+    """Finds nobody; notes each input's size and whether its left is bright."""
 
     def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         seen.append((images.shape[1:3], bool(images[0, 0, 0, 0] > 128)))
         cells = images.shape[1] // 8, images.shape[2] // 8
         return np.zeros((1, 18, *cells), np.float32), np.zeros((1, 38, *cells), np.float32)
 
+    return Backend(ORIGINAL, "eyes", look)
+
+
+def test_scales_see_the_picture_at_these_heights_and_flip_its_mirror_image(labelled) -> None:
     picture = np.zeros((200, 300, 3), np.uint8)
     picture[:, :150] = 255
-    eyes = Backend(ORIGINAL, "eyes", look)
-    assert Estimator(eyes, height=96, flip=True, scales=(0.5, 1, 2))(picture) == []
+    asked = {"height": 96, "flip": True, "scales": (0.5, 1, 2)}
+    seen: list = []
+    assert Estimator(looking(seen), **asked)(picture) == []
     sizes = [(48, 72), (96, 144), (192, 288)]
-    assert seen == [(size, bright) for size in sizes for bright in (True, False)]
+    expected = [(size, bright) for size in sizes for bright in (True, False)]
+    assert seen == expected
+    folder, _ = labelled
+    for number in (1, 2):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    seen.clear()
+    evaluate(looking(seen), folder / "labels.json", folder, **asked)
+    assert seen == 2 * expected

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals of POS
 @pytest.fixture(autouse=True)
 def _listening():
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:  # nohup keeps SIGHUP away
+        signal.signal(number, signal.SIG_DFL)
     listen()
     yield
     for number, handler in before.items():
@@ -151,6 +153,24 @@ def test_who_is_stopping_is_stopped_once() -> None:
         signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGHUP)
+    with pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_who_is_stopped_within_a_block_is_stopped_once_too() -> None:
+    """As processes that learn together are: they end their block when all have been asked."""
+
+    def work() -> None:
+        with held(60) as asked:
+            signal.raise_signal(signal.SIGTERM)
+            raise Stopped(asked.number)
+
+    with pytest.raises(Stopped):
+        work()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGHUP)
+    with held(60):
+        signal.raise_signal(signal.SIGTERM)
     with pytest.raises(Stopped):
         signal.raise_signal(signal.SIGINT)
 

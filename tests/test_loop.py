@@ -157,6 +157,19 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(tmp_path, optim
     assert torch.allclose(moments[0][0]["exp_avg"], moments[1][0]["exp_avg"], atol=1e-6)
 
 
+def test_a_killed_run_that_is_resumed_keeps_the_best_of_before(tmp_path) -> None:
+    def kill(step: int, _: dict[str, float]) -> None:
+        if step == 5:  # saved and measured after step 3
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        started(tmp_path, validate_every=3).train(sticks, lambda made: {"AP": 0.5}, kill)
+    resumed = started(tmp_path, validate_every=3)
+    resumed.resume()
+    resumed.train(sticks, lambda made: {"AP": 0.4}, lambda step, found: None)
+    assert load(tmp_path / "best.safetensors").training["AP"] == 0.5
+
+
 def test_the_reported_loss_is_the_true_mean(tmp_path) -> None:
     each = [one["total"] for one in figures(started(tmp_path / "a"))]
     pairs = [one["total"] for one in figures(started(tmp_path / "b", log_every=2))]

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from limbwise.cli import app as cli
-from limbwise.estimator import MIN_SCORE
+from limbwise.estimator import MIN_SCORE, Estimator
+from limbwise.outputs.draw import draw
 from limbwise.outputs.records import Result, record
 from limbwise.server.app import FILES
 from limbwise.server.guard import Limits
@@ -69,6 +71,25 @@ def test_the_drawn_picture_differs_where_the_person_is_and_only_there(site) -> N
     assert boxed.body != answer.body
     nobody = site.ask("/v1/picture?min_confidence=1", encoded(image, ".png"))
     assert (cv2.imdecode(np.frombuffer(nobody.body, np.uint8), 1) == image).all()
+
+
+def test_what_is_drawn_is_what_limbwise_draws_everywhere() -> None:
+    """With a nose that is less sure than what is drawn where nobody says otherwise."""
+    network = seeing().runtime
+
+    def unsure(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        heatmaps, limbs = network.run(images)
+        return heatmaps * np.float32([0.15] + [1] * (heatmaps.shape[1] - 1))[:, None, None], limbs
+
+    estimate, image = Estimator(replace(network, run=unsure), height=160), scene()
+    (pose,) = estimate(image)
+    assert 0 < pose.confidence[0] < 0.2
+    with serving([estimate]) as site:
+        for query, how in (("", {}), ("?min_confidence=0.1", {"min_confidence": 0.1})):
+            answer = site.ask(f"/v1/picture{query}", encoded(image, ".png"))
+            drawn = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
+            assert (drawn == draw(image, [pose], **how)).all()
+    assert (draw(image, [pose]) != draw(image, [pose], min_confidence=0.1)).any()
 
 
 # What is refused.

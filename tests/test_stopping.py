@@ -95,6 +95,26 @@ def test_a_second_ctrl_c_ends_at_once_and_harms_nothing(tmp_path: Path) -> None:
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.parametrize("every", [0.0, 0.01, 0.1])
+def test_more_sigterms_change_nothing_while_a_training_is_saved(
+    every: float, tmp_path: Path
+) -> None:
+    labels, out = kites(tmp_path / "a", 2, 0), tmp_path / "run"
+    process = running(labels, out, "--steps", "100000")
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(every)
+    told = process.communicate(timeout=30)[1].decode()
+    assert process.returncode in (143, -signal.SIGTERM)  # by itself when all was written
+    step = torch.load(out / "last.pth", weights_only=True)["step"]
+    assert steps_of(out / "log.jsonl") == list(range(1, step + 1))
+    assert f"has step {step} of 100000, --resume goes on" in told
+    assert "Traceback" not in told
+    for name in ("last", "best"):
+        assert load(out / f"{name}.safetensors").training["steps"] == step
+    assert not list(out.glob(".*"))
+
+
 class StoppedRun(Run):
     """Is interrupted in the middle of the fifth step."""
 

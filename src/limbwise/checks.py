@@ -7,10 +7,17 @@ file puts its name before that.
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import BadInput
+
+# Every number has its limits: beyond them are gigabytes, hours, or a library's own traceback.
+LARGEST_INPUT = 4096  # pixels of the height
+MANY_THREADS = 1024
+MANY_PEOPLE = 1000
+SMALLEST_SCALE, LARGEST_SCALE, MANY_SCALES = 0.1, 8.0, 16
 
 
 def parsed(text: str | bytes) -> Any:
@@ -54,6 +61,20 @@ def number(value: Any, low: float, high: float, name: str) -> float:
     if not is_number(value, low, high):
         raise ValueError(f"{name} is {shown(value)}, not a number from {low:g} to {high:g}")
     return float(value)
+
+
+def check_options(limits: Mapping[str, tuple[Any, float, float]]) -> None:
+    """BadInput, with its name, for a value that is not within its limits: a whole number where both
+    limits are whole. None stands for what is not asked for."""
+    for name, (given, low, high) in limits.items():
+        value = getattr(given, "item", lambda given=given: given)()  # NumPy's are numbers, too
+        try:
+            if isinstance(low, int) and isinstance(high, int) and value is not None:
+                whole(value, low, high, name)
+            elif value is not None:
+                number(value, low, high, name)
+        except ValueError as error:
+            raise BadInput(str(error)) from None
 
 
 def shown(value: Any, longest: int = 60) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .checks import number, parsed, shown, whole
+from .checks import LARGEST_INPUT, number, parsed, shown, whole
 from .decode import DecodeOptions
 from .errors import BadInput
 from .geometry import FITS
@@ -13,8 +13,7 @@ from .skeleton import BODY, Skeleton
 
 KEY = "limbwise"  # of the description in a model file's metadata
 
-_LARGEST = 4096  # pixels of an input's side, as with --size: more takes gigabytes
-_SIDES = {"stride": 256, "multiple": 1024, "height": _LARGEST}
+_SIDES = {"stride": 256, "multiple": 1024, "height": LARGEST_INPUT}
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,11 @@ def _check(data: dict[str, Any]) -> None:
             whole(data[name], 1, largest, name)
     for name in ("offset", "sigma"):
         if data.get(name) is not None:
-            number(data[name], -_LARGEST if name == "offset" else 1e-3, _LARGEST, name)
+            number(data[name], -LARGEST_INPUT if name == "offset" else 1e-3, LARGEST_INPUT, name)
     if data.get("crop"):
         height, width = data["crop"]
-        whole(height, 8, _LARGEST, "the crop's height")
-        whole(width, 8, _LARGEST, "the crop's width")
+        whole(height, 8, LARGEST_INPUT, "the crop's height")
+        whole(width, 8, LARGEST_INPUT, "the crop's width")
     for name, kinds in (("name", str), ("fit", str), ("boxes", bool), ("prior", bool | None)):
         if name in data and not isinstance(data[name], kinds):
             raise ValueError(f"{name} is {shown(data[name])}")

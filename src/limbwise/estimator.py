@@ -11,6 +11,14 @@ import numpy as np
 from .backends.base import Backend
 from .boxes import Floats as Boxes
 from .boxes import find_boxes, in_image
+from .checks import (
+    LARGEST_INPUT,
+    LARGEST_SCALE,
+    MANY_PEOPLE,
+    MANY_SCALES,
+    SMALLEST_SCALE,
+    check_options,
+)
 from .decode import DecodeOptions, decode
 from .errors import BadInput, named_options
 from .geometry import Image, View, letterbox
@@ -63,6 +71,13 @@ class Estimator:
         scales: Sequence[float] = (1.0,),
         decoding: DecodeOptions | None = None,
     ) -> None:
+        scales = tuple(scales)
+        check_options({
+            "height": (height, 1, LARGEST_INPUT), "max_people": (max_people, 1, MANY_PEOPLE),
+            "min_score": (min_score, 0.0, 1.0), "min_box": (min_box, 0.0, 1.0),
+            "the number of scales": (len(scales), 1, MANY_SCALES),
+            **{f"scale {n}": (s, SMALLEST_SCALE, LARGEST_SCALE) for n, s in enumerate(scales, 1)},
+        })  # fmt: skip
         self.runtime, self.person = runtime, person
         self.height = height or runtime.description.height
         self.min_score, self.max_people = min_score, max_people
@@ -71,7 +86,7 @@ class Estimator:
             raise BadInput(f"an input height of {self.height} pixels is too small")
         if runtime.description.crop:
             raise BadInput(f"{runtime.description.name} takes crops of one person, not pictures")
-        self.min_box, self.flip, self.scales = min_box, flip, tuple(scales)
+        self.min_box, self.flip, self.scales = min_box, flip, scales
         self.made_by: dict[str, Any] | None = None  # the arguments of `load`
         if person is None and not runtime.description.skeleton.keypoints:
             raise BadInput(
@@ -139,7 +154,7 @@ class Estimator:
             self.many(some, rgb=rgb) for some in iter(lambda: list(islice(several, together)), [])
         )
 
-    def many(self, images: Sequence[Given], *, rgb: bool = False) -> list[Poses]:
+    def many(self, images: Iterable[Given], *, rgb: bool = False) -> list[Poses]:
         """The people of each image; those that fit to one size share one pass of the network.
 
         Args:
@@ -149,6 +164,7 @@ class Estimator:
         Returns:
             One `Poses` for each image, in their order.
         """
+        images = list(images)
         pictures = [as_image(image, rgb) for image in images]
         found = self._poses(pictures)
         return [

@@ -80,12 +80,17 @@ def held(seconds: float) -> Iterator["Waiting"]:
     mine = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
     for number in mine:
         signal.signal(number, waiting)
+    stopping = False
     try:
         yield waiting
+    except Stopped:  # in the block, by what waited or by a block within
+        stopping = True
+        raise
     finally:
         waiting.end()
         for number in mine:
-            signal.signal(number, before[number])
+            over = stopping and number != signal.SIGINT and before[number] is _stop
+            signal.signal(number, _passed_over if over else before[number])
     if waiting.number:
         signal.raise_signal(waiting.number)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from .backends import mobile, onnxruntime, openvino, pytorch
 from .backends.base import Backend, is_checkpoint
 from .backends.precision import Way, fastest, ways
+from .checks import MANY_THREADS, check_options
 from .errors import BadInput
 from .models.catalogue import CATALOGUE, DEFAULT, ONE_STAGE, Network, named, own_height
 
@@ -26,6 +27,9 @@ def load_pair(
     """
     if runtime not in ("openvino", "onnx", "torch"):
         raise BadInput(f"runtime {runtime} is unknown: choose openvino, onnx or torch")
+    if runtime != "torch" and device != "cpu":
+        raise BadInput(f"device {device} is for the torch runtime: {runtime} computes on the CPU")
+    check_options({"threads": (threads, 1, MANY_THREADS)})
 
     def started(stage: Network | Path) -> Backend:
         if isinstance(stage, Path) and stage.suffix in mobile.ENDINGS:

@@ -8,9 +8,10 @@ network.
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ Maps = NDArray[np.float32]
 
 # Mean and scale of foreign models' inputs.
 FOREIGN_MEAN, FOREIGN_SCALE = 128.0, 256.0
+_LARGEST_PROBE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,36 @@ class Backend:
             NetworkOutput(heatmap[:keypoints], vector, its.stride, box, its.offset)
             for heatmap, vector, box in zip(heatmaps, vectors, boxes, strict=True)
         ]
+
+
+def probe_size(its: Description, fixed: Sequence[Any]) -> tuple[int, int]:
+    """Height and width of an input that shows the stride: the model's own where they are `fixed`
+    numbers or it takes crops, else small ones, in which strides that differ by one pixel give
+    different numbers of cells."""
+    if its.crop or all(isinstance(side, int) for side in fixed):
+        height, width = its.crop or fixed
+        return height, width
+    side = min(its.stride * (its.stride + 1), _LARGEST_PROBE)
+    side += -side % its.multiple
+    return side, side
+
+
+def check_stride(
+    path: Path, its: Description, size: tuple[int, int], cells_of: Callable[[], Sequence[int]]
+) -> None:
+    """BadInput unless a model's heatmaps, of an input of this `size` (height, width), have as many
+    rows and columns as the stride says that its file states: else all keypoints lie elsewhere."""
+    try:
+        rows, columns = cells_of()
+    except Exception as error:  # the packages' exceptions have no common base
+        raise BadInput(
+            f"{path} takes no input of {size[1]}x{size[0]} pixels: {last_line(error)}"
+        ) from error
+    if [rows, columns] != [-(-side // its.stride) for side in size]:
+        raise BadInput(
+            f"{path} states a stride of {its.stride}, but of {size[1]}x{size[0]} pixels it makes "
+            f"{columns}x{rows} cells: export it again"
+        )
 
 
 def is_checkpoint(path: Path) -> bool:

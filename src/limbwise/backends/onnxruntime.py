@@ -14,10 +14,12 @@ from .base import (
     Backend,
     Batch,
     Maps,
+    check_stride,
     is_checkpoint,
     last_line,
     need_torch,
     only_f32,
+    probe_size,
 )
 
 
@@ -48,7 +50,21 @@ def load(path: Path, threads: int | None = None, precision: str = "fast") -> Bac
         data = images if described else _normalised(images), *found
         return tuple(session.run(outputs, dict(zip(sources, data, strict=True))))
 
-    return Backend(description or ORIGINAL, "onnxruntime f32", run)
+    its = description or ORIGINAL
+
+    def cells() -> Sequence[int]:
+        shape: Sequence[Any] = session.get_outputs()[chosen[0]].shape[2:]
+        if all(isinstance(side, int) for side in shape):
+            return shape
+        return run(np.zeros((1, *size, 3), np.uint8))[0].shape[2:]
+
+    if "heatmaps" in its.outputs:
+        sides = (
+            session.get_inputs()[0].shape[1:3] if described else session.get_inputs()[0].shape[2:]
+        )
+        size = probe_size(its, sides)
+        check_stride(path, its, size, cells)
+    return Backend(its, "onnxruntime f32", run)
 
 
 def _read(ort: Any, path: Path, options: Any) -> Any:

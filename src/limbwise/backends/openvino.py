@@ -9,7 +9,17 @@ from typing import Any
 from .. import cache
 from ..description import KEY, ORIGINAL, Description, choose_outputs, read_description
 from ..errors import BadInput
-from .base import FOREIGN_MEAN, FOREIGN_SCALE, Backend, Maps, is_checkpoint, last_line, need_torch
+from .base import (
+    FOREIGN_MEAN,
+    FOREIGN_SCALE,
+    Backend,
+    Maps,
+    check_stride,
+    is_checkpoint,
+    last_line,
+    need_torch,
+    probe_size,
+)
 from .compiled import AnySize, Crops, FewSizes
 
 
@@ -33,6 +43,10 @@ def load(
     quantised = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
     if not described:
         model = _take_images(model, normalise=path.suffix != ".xml")
+    its = description or ORIGINAL
+    if "heatmaps" in its.outputs:
+        size = probe_size(its, _sides(model.inputs[0].partial_shape[1:3]))
+        check_stride(path, its, size, lambda: _cells(model, chosen[0], size))
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _precision(path, precision, quantised),
@@ -49,7 +63,6 @@ def load(
             cache.prune(kept)
         return compiled
 
-    its = description or ORIGINAL
     run: Callable[..., tuple[Maps, ...]]
     if its.crop:
         streams = threads or os.cpu_count() or 1
@@ -91,6 +104,19 @@ def _described(model: Any, path: Path) -> Description | None:
 def _channels(shape: Any) -> int:
     """The size of an output's second dimension, 0 if it has none that is fixed."""
     return shape[1].get_length() if len(shape) > 1 and shape[1].is_static else 0
+
+
+def _sides(shape: Any) -> list[int | None]:
+    """The lengths of a shape, None where one is not fixed."""
+    return [each.get_length() if each.is_static else None for each in shape]
+
+
+def _cells(model: Any, output: int, size: tuple[int, int]) -> list[int]:
+    """Rows and columns of an output for an input of this size; nothing is computed for it."""
+    if None in _sides(model.outputs[output].partial_shape[2:]):
+        model = model.clone()
+        model.reshape({0: [1, *size, 3]})
+    return [each.get_length() for each in model.outputs[output].partial_shape[2:]]
 
 
 def _take_images(model: Any, normalise: bool) -> Any:

@@ -18,6 +18,10 @@ def load(
 
     from ..networks.picture_model import for_backends
 
+    try:
+        th.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # of a build without CUDA
+        raise BadInput(f"device {device} is not here: choose cpu") from error
     model, description = for_backends(path)
     model = model.to(device)
     if threads:

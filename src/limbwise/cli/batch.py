@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ..checks import MANY_PEOPLE
 from ..errors import BadInput
 from ..estimator import MIN_SCORE
 from ..interrupts import listen
@@ -61,7 +62,7 @@ def batch(
         BatchFormat, typer.Option("--format", help="How shards are written.")
     ] = BatchFormat.parquet,
     min_score: MinScoreOption = MIN_SCORE,
-    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=1000)] = None,
+    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=MANY_PEOPLE)] = None,
     smooth: Annotated[
         bool, typer.Option("--smooth/--no-smooth", help="In films: smooth the keypoints.")
     ] = True,

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from ..atomic import check_writable, is_stdout, write_json
-from ..checks import shown
+from ..checks import LARGEST_INPUT, LARGEST_SCALE, MANY_SCALES, SMALLEST_SCALE, shown
 from ..errors import BadInput
 from ..estimator import load_pair
 from ..places import check_places
 from .options import (
-    LARGEST_INPUT,
     MANY,
     PLACE,
     CategoryOption,
@@ -109,9 +108,10 @@ def _numbers(text: str) -> list[float]:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or not all(0.1 <= number <= 8 for number in numbers) or len(numbers) > 16:
+    fine = all(SMALLEST_SCALE <= number <= LARGEST_SCALE for number in numbers)
+    if not fine or not 1 <= len(numbers) <= MANY_SCALES:
         raise BadInput(
-            f"--scales {text[:80]} is not a list of numbers such as 0.5,1,1.5: 16 at most, each "
-            "between 0.1 and 8"
+            f"--scales {text[:80]} is not a list of numbers such as 0.5,1,1.5: {MANY_SCALES} at "
+            f"most, each between {SMALLEST_SCALE:g} and {LARGEST_SCALE:g}"
         )
     return numbers

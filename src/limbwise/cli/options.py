@@ -11,14 +11,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from ..checks import LARGEST_INPUT, MANY_THREADS
 from ..errors import BadInput
 from ..models.catalogue import MODELS
 from ..places import with_weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-# Every number has its limits: beyond them are gigabytes, hours, or a library's own traceback.
-LARGEST_INPUT = 4096  # pixels of the height
-MANY_THREADS = 1024
 MANY = 10**9  # of whatever is only counted
 
 

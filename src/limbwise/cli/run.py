@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..atomic import is_stdout
+from ..checks import MANY_PEOPLE
 from ..errors import BadInput
 from ..estimator import MIN_SCORE, Estimator, load
 from ..follow import PATIENCE, Follower
@@ -107,7 +108,7 @@ def run(
             rich_help_panel=FILM_PANEL,
         ),
     ] = True,
-    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=1000)] = None,
+    max_people: Annotated[int | None, typer.Option("--max-people", min=1, max=MANY_PEOPLE)] = None,
     min_score: MinScoreOption = MIN_SCORE,
     fps: Annotated[
         float | None,

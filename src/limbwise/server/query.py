@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import BadInput
+from ..outputs.draw import MIN_CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Fraction:
 
 Parameters = Mapping[str, Flag | Fraction]
 
-PICTURE: Parameters = {"boxes": Flag(), "min_confidence": Fraction()}
+PICTURE: Parameters = {"boxes": Flag(), "min_confidence": Fraction(MIN_CONFIDENCE)}
 STREAM: Parameters = {"smooth": Flag(default=True)}
 
 

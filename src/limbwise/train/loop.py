@@ -219,6 +219,8 @@ class Run:
             if found.get("AP", -math.inf) > self.best and self.rank == 0:
                 self.best = found["AP"]
                 checkpoints.save(self.averaged(found), self.out / BEST)
+                if self._saved == self.step:
+                    self.save()  # who resumes from this step knows what is to be surpassed
 
     def _is_due(self, every: int) -> bool:
         return self.step == self.schedule.steps or bool(every and self.step % every == 0)

@@ -186,8 +186,9 @@ def _teacher(path: str | Path | None, device: torch.device) -> Backend | None:
     if path is None:
         return None
     on_gpu = device.type == "cuda" and is_checkpoint(Path(path))
-    how = "torch" if on_gpu else "openvino"
-    return load_model(path, runtime=how, device=str(device)).runtime
+    if not on_gpu:
+        return load_model(path).runtime
+    return load_model(path, runtime="torch", device=str(device)).runtime
 
 
 def _validate(data: Data, made: Checkpoint, device: torch.device) -> Validate | None:
