@@ -152,7 +152,7 @@ class Estimator:
     def letterbox(self, image: Image) -> tuple[Image, View]:
         """The network's input for an image, and where that is in it."""
         its = self.runtime.description
-        return letterbox(image, self.height, its.multiple, to=its.fit)
+        return letterbox(image, self.height, its.multiple, to=its.fit, within=its.shape)
 
     def infer(self, image: Image) -> tuple[NetworkOutput, View]:
         """The first half of the way: a network's output for an image.
