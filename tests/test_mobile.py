@@ -137,6 +137,7 @@ def test_the_detector_says_of_a_square_what_it_says_of_the_picture_in_it(side, u
     assert said is not None
     assert picture.shape[:2] != (side, side)
     assert inside(said, side, picture.shape[:2]) == pytest.approx(alone, abs=0.01)
+    assert said[:, 4].sum() == pytest.approx(alone[:, 4].sum(), abs=1e-3)  # the margin scores 0
     untold = truth(whole)[0].boxes
     assert untold is not None
     assert np.abs(inside(untold, side, picture.shape[:2]) - alone).max() > 1

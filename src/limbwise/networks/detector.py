@@ -272,16 +272,18 @@ class DetectorNetwork(nn.Module):
     def forward(self, x: Tensor, part: Part | None = None) -> list[Tensor]:
         features = self.neck(self.trunk(x, part), part)
         maps = [head(each, part) for head, each in zip(self.heads, features, strict=True)]
-        return maps if self.training else [decoded(maps, STRIDES)]
+        return maps if self.training else [decoded(maps, STRIDES, part)]
 
 
-def decoded(maps: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Maps (N, 5, h, w) of several strides to boxes (N, A, 5) as `DetectorNetwork` says them."""
+def decoded(maps: Sequence[Tensor], strides: Sequence[int], part: Part | None = None) -> Tensor:
+    """Maps (N, 5, h, w) of several strides to boxes (N, A, 5) as `DetectorNetwork` says them; a
+    cell that is not in the `part` that is picture scores 0."""
     levels = []
     for each, stride in zip(maps, strides, strict=True):
         x, y = points(each, stride)
         score, left, top, right, bottom = each.unbind(1)
-        sides = [x - left, y - top, x + right, y + bottom, score.sigmoid()]
+        sure = score.sigmoid() if part is None else score.sigmoid() * part[int(each.shape[2])][:, 0]
+        sides = [x - left, y - top, x + right, y + bottom, sure]
         levels.append(torch.stack(sides, dim=1).flatten(2))
     return torch.cat(levels, dim=2).transpose(1, 2)
 
