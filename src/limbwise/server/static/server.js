@@ -69,7 +69,8 @@ export function find(bitmap) {
 }
 
 // How many pictures may be under way: a stream takes all cores, and one more picture waits, so that
-// no worker does while the next is taken from the camera. Further workers begin when the first has loaded, so that the first answer comes soon.
+// no worker does while the next is taken from the camera. Further workers begin when the first has
+// loaded, so that the first answer comes soon.
 export function prepare() {
   check();
   first.then(() => { while (workers.length < WORKERS) start(); });
