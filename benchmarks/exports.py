@@ -1,14 +1,14 @@
 """How far exports for phones are from OpenVINO's f32 on the validation pictures, and their AP.
 
     pip install '.[mobile,eval]'
-    limbwise export MODEL.onnx FOLDER/STEM.tflite     (and .ncnn.param)
-    python benchmarks/exports.py FOLDER [--shared ../shared] [--limit N]
+    python benchmarks/exports.py FOLDER [--shared ../shared] [--limit N] [--camera]
 
-FOLDER holds, for each of .tflite and .ncnn.param, the detector as `det`, the second stages as
-`pose` and `fast`. A person's size is the root of the area of the box of its keypoints; a keypoint's
-distance is taken where both have it, of people who are the same (OKS above 0.5). Phones' detectors
-take squares, OpenVINO's pictures without most of the grey; since the network weighs channels by
-what the whole input says, that alone moves boxes. So OpenVINO is also given the squares.
+What FOLDER lacks is exported into it: for each of .tflite and .ncnn.param the detector at both
+pairs' sizes, as squares, and both second stages. With --camera the detectors take the shape of the
+pictures of a camera, 3:4, and only such pictures are looked at. A person's size is the root of the
+area of the box of its keypoints; a keypoint's distance is taken where both have it, of people who
+are the same (OKS above 0.5). Squares have a margin of grey where OpenVINO's inputs end, which the
+network sees; OpenVINO is therefore also given the squares, without being told where they end.
 """
 
 import argparse
@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from limbwise.backends.base import Backend
-from limbwise.backends.mobile import input_size, padded
+from limbwise.backends.mobile import padded
 from limbwise.bench import machine
 from limbwise.estimator import Estimator, load
 from limbwise.evaluation.evaluate import evaluate
+from limbwise.export.mobile import export_mobile
 from limbwise.models.catalogue import CATALOGUE
 from limbwise.pose import Pose, oks
 from limbwise.sources.image import read_picture
@@ -34,48 +35,68 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--camera", action="store_true")
     flags = parser.parse_args()
     val = flags.shared / "data" / "val"
-    names = [
-        each["file_name"] for each in json.loads((val / "annotations.json").read_text())["images"]
-    ]
-    images = [read_picture(val / "images" / name) for name in names[: flags.limit]]
+    listed = json.loads((val / "annotations.json").read_text())["images"]
+    if flags.camera:
+        listed = [each for each in listed if 3 * each["width"] == 4 * each["height"]]
+    images = [read_picture(val / "images" / each["file_name"]) for each in listed[: flags.limit]]
     torch.set_num_threads(2)
     print(f"{machine()}, {len(images)} pictures")
     print(f"{'':28}{'AP':>7}{'people':>8}   median, 99 % of distance / size, from OpenVINO")
     print(f"{'':43}{'as it is':>20}{'given squares':>22}")
-    for pair, stem in ("accurate", "pose"), ("fast", "fast"):
-        bundled = CATALOGUE[
-            pair
-        ]  # its files alone, as they are exported: a pair may ask for a size
-        assert bundled.second
-        truth = load(bundled.first.plain, person=bundled.second.plain, precision="f32")
+    flags.folder.mkdir(exist_ok=True)
+    for pair in "accurate", "fast":
+        truth = load(pair, precision="f32")
         square = with_squares(truth)
         expected = [[made(image) for image in images] for made in (truth, square)]
-        row(f"{pair}, OpenVINO", truth, val, expected[0], expected, flags.limit)
-        row(f"{pair}, OpenVINO, square", square, val, expected[1], expected, flags.limit)
+        rated = val, None if flags.camera else len(images)
+        row(f"{pair}, OpenVINO", truth, rated, expected[0], expected)
+        row(f"{pair}, OpenVINO, square", square, rated, expected[1], expected)
         for ending in (".tflite", ".ncnn.param"):
-            made = load(
-                flags.folder / f"det{ending}", person=flags.folder / f"{stem}{ending}", threads=2
-            )
+            first, second = exported(pair, truth.height, ending, flags.folder, flags.camera)
+            made = load(first, person=second, threads=2)
             said = [made(image) for image in images]
-            row(f"{pair}, {ending[1:]}", made, val, said, expected, flags.limit)
+            row(f"{pair}, {ending[1:]}", made, rated, said, expected)
+
+
+def exported(pair: str, side: int, ending: str, folder: Path, camera: bool) -> tuple[Path, Path]:
+    bundled = CATALOGUE[pair]
+    assert bundled.second
+    size = (3 * side // 4, side) if camera else side
+    shape = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
+    first = folder / f"detector-{shape}{ending}"
+    second = folder / f"{bundled.second.stem}{ending}"
+    if not first.exists():
+        export_mobile(bundled.first.checkpoint, first, size)
+    if not second.exists():
+        export_mobile(bundled.second.checkpoint, second)
+    return first, second
 
 
 def with_squares(estimate: Estimator) -> Estimator:
     """The same, but its first stage is given squares, as phones' are."""
     first = estimate.runtime
-    size = input_size(first.description)
+    size = (estimate.height, estimate.height)
     run = lambda images: first.run(padded(images, size))  # noqa: E731
-    return Estimator(Backend(first.description, first.label, run), person=estimate.person)
+    return Estimator(
+        Backend(first.description, first.label, run), person=estimate.person, height=estimate.height
+    )
 
 
 def row(
-    title: str, made: Estimator, val: Path, said: list[list[Pose]],
-    expected: list[list[list[Pose]]], limit: int | None,
+    title: str, made: Estimator, rated: tuple[Path, int | None], said: list[list[Pose]],
+    expected: list[list[list[Pose]]],
 ) -> None:  # fmt: skip
+    """`rated`: where the pictures are, and on how many of the first to measure AP, if on any."""
+    val, limit = rated
     files = val / "annotations.json", val / "images"
-    ap = evaluate(made.runtime, *files, person=made.person, limit=limit)[0]["AP"]
+    ap = float("nan")
+    if limit:
+        ap = evaluate(made.runtime, *files, person=made.person, height=made.height, limit=limit)[0][
+            "AP"
+        ]
     aways = [distances(said, wanted) for wanted in expected]
     apart = "".join(f"{median(a):14.3%}{np.quantile(a, 0.99):8.2%}" for a in aways)
     print(f"{title:28}{ap:7.3f}{sum(map(len, said)):8}{apart}", flush=True)

@@ -19,10 +19,14 @@ from limbwise.cli.app import exit_code
 from limbwise.description import Description
 from limbwise.errors import BadInput
 from limbwise.estimator import load
-from limbwise.export.mobile import _quiet, export_mobile
+from limbwise.export.mobile import _quiet, export_mobile, in_pytorch
+from limbwise.geometry import letterbox
+from limbwise.models.catalogue import CATALOGUE, SAMPLE
 from limbwise.networks.checkpoint import build, save
+from limbwise.networks.margin import mean, picture_part
 from limbwise.places import with_weights
 from limbwise.skeleton import BODY, COCO, Skeleton
+from limbwise.sources.image import read_picture
 
 pytestmark = pytest.mark.timeout(1200)  # converters of big makers are slow
 
@@ -63,10 +67,10 @@ def exported(small, tmp_path_factory) -> Callable[[str, str], Path]:
     """A small network's export, made once: converters take half a minute for any network."""
 
     @cache
-    def export(stage: str, ending: str) -> Path:
+    def export(stage: str, ending: str, size: tuple[int, int] | None = None) -> Path:
         need(*NEEDS[ending])
         out = tmp_path_factory.mktemp("exported") / f"model{ending}"
-        assert export_mobile(small[stage], out) < 1e-3
+        assert export_mobile(small[stage], out, size) < 1e-3
         return out
 
     return export
@@ -100,11 +104,108 @@ def test_padding_is_grey_right_and_below() -> None:
 def test_a_smaller_input_is_padded_and_a_larger_one_refused(ending, small, exported) -> None:
     made, truth = load_mobile(exported("detector", ending), 1), pytorch.load(small["detector"])
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3), np.uint8)
-    below = np.full_like(image, 128)
-    whole = truth(np.concatenate([image, below], axis=1))[0].boxes
-    assert made(image)[0].boxes == pytest.approx(whole, abs=0.05)
+    said, alone = made(image)[0].boxes, truth(image)[0].boxes
+    assert said is not None
+    assert alone is not None
+    assert inside(said, 64, (32, 64)) == pytest.approx(alone, abs=0.05)
     with pytest.raises(BadInput, match="takes inputs of 64x64 pixels, not 96x64"):
         made(np.zeros((1, 64, 96, 3), np.uint8))
+
+
+def inside(boxes: np.ndarray, side: int, size: tuple[int, int]) -> np.ndarray:
+    """What the cells of a square that lie in `size` (height, width) of it say."""
+    kept = []
+    for stride in (8, 16, 32):
+        cells = side // stride
+        level, boxes = boxes[: cells * cells].reshape(cells, cells, 5), boxes[cells * cells :]
+        kept.append(level[: size[0] // stride, : size[1] // stride].reshape(-1, 5))
+    return np.concatenate(kept)
+
+
+@pytest.mark.parametrize("side", [320, 256])
+@pytest.mark.parametrize("upright", [False, True])
+def test_the_detector_says_of_a_square_what_it_says_of_the_picture_in_it(side, upright) -> None:
+    detector = CATALOGUE["fast"].first.checkpoint
+    truth = pytorch.load(detector)
+    image = read_picture(SAMPLE)
+    image = np.ascontiguousarray(image.transpose(1, 0, 2)) if upright else image
+    picture = letterbox(image, side, 32, to="side")[0]
+    alone = truth(picture[None])[0].boxes
+    whole = padded(picture[None], (side, side))
+    said = in_pytorch(detector, truth.description)(whole)[0].boxes
+    assert alone is not None
+    assert said is not None
+    assert picture.shape[:2] != (side, side)
+    assert inside(said, side, picture.shape[:2]) == pytest.approx(alone, abs=0.01)
+    assert said[:, 4].sum() == pytest.approx(alone[:, 4].sum(), abs=1e-3)  # the margin scores 0
+    untold = truth(whole)[0].boxes
+    assert untold is not None
+    assert np.abs(inside(untold, side, picture.shape[:2]) - alone).max() > 1
+
+
+def test_the_margin_begins_after_the_last_row_and_column_with_a_pixel_that_is_not_grey() -> None:
+    beyond = torch.zeros(1, 3, 96, 128)
+    beyond[0, 2, 40, 5], beyond[0, 0, 3, 70] = -1, 1
+    part = picture_part(beyond, 32)
+    assert sorted(part) == [3, 6, 12, 24, 48, 96]
+    expected = torch.zeros(96, 128)
+    expected[:64, :96] = 1
+    for rows, mask in part.items():
+        step = 96 // rows
+        assert (mask[0, 0] == expected[::step, ::step]).all()
+    x = torch.randn(1, 4, 12, 16)
+    wanted = x[:, :, :8, :12].mean(dim=(2, 3), keepdim=True)
+    assert mean(x, part) == pytest.approx(wanted, abs=1e-6)
+    assert mean(x, picture_part(torch.zeros_like(beyond), 32)).isfinite().all()
+
+
+@pytest.mark.parametrize("ending", NEEDS)
+def test_an_input_of_a_cameras_shape_takes_its_pictures_and_others(
+    ending, small, exported, tmp_path, capsys
+) -> None:
+    made = load_mobile(exported("detector", ending, (48, 128)), 1)
+    truth = pytorch.load(small["detector"])
+    assert (made.description.shape, made.description.height) == ((64, 128), 128)
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 128, 3), np.uint8)
+    assert made(image)[0].boxes == pytest.approx(truth(image)[0].boxes, abs=0.05)
+    with pytest.raises(BadInput, match="takes inputs of 128x64 pixels, not 64x128"):
+        made(np.zeros((1, 128, 64, 3), np.uint8))
+    estimate = load(exported("detector", ending, (48, 128)), person=exported("second", ending))
+    for size, fitted in ((480, 640), (64, 96)), ((640, 480), (64, 64)), ((240, 640), (64, 128)):
+        assert estimate.letterbox(np.zeros((*size, 3), np.uint8))[0].shape[:2] == fitted
+        assert isinstance(list(estimate(np.zeros((*size, 3), np.uint8))), list)
+
+
+def test_a_shape_is_said_in_a_description_and_none_is_not() -> None:
+    its = Description("a", COCO, shape=(64, 96), fit="side")
+    assert Description.from_json(its.to_json()) == its
+    assert "shape" not in json.loads(Description("a", COCO).to_json())
+    for wrong in [64], [64, 0], [64, 1 << 20], "ab":
+        with pytest.raises((ValueError, TypeError)):
+            Description.from_json(json.dumps(json.loads(its.to_json()) | {"shape": wrong}))
+
+
+@pytest.mark.parametrize(
+    ("size", "ending", "line"),
+    [
+        ("64x96", ".onnx", "--size 64x96 is for phones"),
+        ("64x96", ".xml", "--size 64x96 is for phones"),
+        ("31", ".tflite", "--size is from 32 to 4096 pixels, not 31"),
+        ("64x9999", ".tflite", "--size is from 32 to 4096 pixels, not 64x9999"),
+        ("9" * 5000, ".onnx", "--size is from 32 to 4096 pixels"),
+        ("64x", ".param", "HEIGHTxWIDTH, not 64x"),
+        ("64x64x3", ".param", "HEIGHTxWIDTH, not 64x64x3"),
+        ("-64", ".param", "HEIGHTxWIDTH, not -64"),
+        ("٦٤", ".param", "HEIGHTxWIDTH"),
+    ],
+)
+def test_a_size_that_is_none_is_one_line(size, ending, line, small, tmp_path, capsys) -> None:
+    out = tmp_path / f"a{ending}"
+    assert exit_code(["export", str(small["detector"]), str(out), f"--size={size}"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert line in said
+    assert not any(tmp_path.iterdir())
 
 
 def test_core_ml_is_written_and_says_what_it_is(small, tmp_path) -> None:

@@ -28,7 +28,8 @@ class Description:
     `sigma`, in input pixels, is that of the Gaussians it learnt; None: 4 in crops, 7 in pictures.
     `boxes`: it finds people as boxes; one that finds nothing else has an empty
     skeleton. `fit` is how a picture becomes an input: as high as `height`, or with its longer
-    "side" as long.
+    "side" as long. `shape` is the height and width within which it has to fit, of a network for
+    phones that takes other inputs than squares.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Description:
     sigma: float | None = None
     boxes: bool = False
     fit: str = "height"
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -65,7 +67,10 @@ class Description:
         return keypoints + limbs + ("boxes",) * self.boxes
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self) | {"skeleton": self.skeleton.to_dict()})
+        said = asdict(self) | {"skeleton": self.skeleton.to_dict()}
+        if self.shape is None:  # so that earlier versions, which know no shape, read the rest
+            del said["shape"]
+        return json.dumps(said)
 
     @classmethod
     def from_json(cls, text: str) -> "Description":
@@ -74,8 +79,8 @@ class Description:
         if not isinstance(data, dict):
             raise ValueError("it is no object")
         _check(data)
-        crop = tuple(data["crop"]) if data.get("crop") else None
-        return cls(**data | {"skeleton": Skeleton.from_dict(data["skeleton"]), "crop": crop})
+        sizes = {name: tuple(data[name]) if data.get(name) else None for name in ("crop", "shape")}
+        return cls(**data | sizes | {"skeleton": Skeleton.from_dict(data["skeleton"])})
 
 
 def _check(data: dict[str, Any]) -> None:
@@ -86,10 +91,11 @@ def _check(data: dict[str, Any]) -> None:
     for name in ("offset", "sigma"):
         if data.get(name) is not None:
             number(data[name], -LARGEST_INPUT if name == "offset" else 1e-3, LARGEST_INPUT, name)
-    if data.get("crop"):
-        height, width = data["crop"]
-        whole(height, 8, LARGEST_INPUT, "the crop's height")
-        whole(width, 8, LARGEST_INPUT, "the crop's width")
+    for name, what in (("crop", "the crop's"), ("shape", "the shape's")):
+        if data.get(name):
+            height, width = data[name]
+            whole(height, 8, LARGEST_INPUT, f"{what} height")
+            whole(width, 8, LARGEST_INPUT, f"{what} width")
     for name, kinds in (("name", str), ("fit", str), ("boxes", bool), ("prior", bool | None)):
         if name in data and not isinstance(data[name], kinds):
             raise ValueError(f"{name} is {shown(data[name])}")

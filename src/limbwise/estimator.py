@@ -28,7 +28,7 @@ from .network_output import NetworkOutput
 from .pose import Pose
 from .poses import Poses, found_in
 from .refine import MAX_PEOPLE, check_pair, poses_in_boxes, refine
-from .sources.given import as_image
+from .sources.given import as_image, check_bgr
 from .tta import averaged
 
 Given = Any  # what `as_image` makes a picture of
@@ -191,7 +191,7 @@ class Estimator:
     def letterbox(self, image: Image) -> tuple[Image, View]:
         """The first stage's input for an image (H, W, 3), and the view: where it is in it."""
         its = self.runtime.description
-        return letterbox(image, self.height, its.multiple, to=its.fit)
+        return letterbox(image, self.height, its.multiple, to=its.fit, within=its.shape)
 
     def infer(self, image: Image) -> tuple[NetworkOutput, View]:
         """The first half of the way: a network's output for an image.
@@ -202,7 +202,7 @@ class Estimator:
         Returns:
             The output, and the view: where the network's input is in the image.
         """
-        _check(image)
+        check_bgr(image)
         if self._augmented:
             return averaged(self.runtime, image, self.height, self.flip, self.scales)
         picture, view = self.letterbox(image)
@@ -254,13 +254,6 @@ class Estimator:
         assert output.boxes is not None
         found = find_boxes(output.boxes, min_score=self.min_box, max_boxes=MAX_PEOPLE)
         return in_image(found, view, image)
-
-
-def _check(image: Image) -> None:
-    fine = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
-    if not fine or image.shape[2] != 3 or image.size == 0:
-        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
-        raise ValueError(f"an image is a (height, width, 3) uint8 BGR array, not {what}")
 
 
 @named_options

@@ -53,8 +53,9 @@ def inverse_of(views: Sequence[View], xy: NDArray[np.floating]) -> Points:
 
 
 def letterbox(
-    image: Image, height: int, multiple: int = 8, widest: float = 4.0, to: str = "height"
-) -> tuple[Image, View]:
+    image: Image, height: int, multiple: int = 8, widest: float = 4.0, to: str = "height",
+    within: tuple[int, int] | None = None,
+) -> tuple[Image, View]:  # fmt: skip
     """An image to a network's input, padded right and below.
 
     Args:
@@ -64,12 +65,15 @@ def letterbox(
         widest: a picture wider than this times its height is made smaller, so that a strip of
             20000 x 50 pixels costs no more than any other picture.
         to: "height", or "side": the longer side gets `height` pixels, whichever it is.
+        within: a height and a width that are not exceeded either.
 
     Returns:
         The input, and the view from the image to it.
     """
     rows, columns = image.shape[:2]
     scale = min(height / rows, (widest if to == "height" else 1) * height / columns)
+    if within:
+        scale = min(scale, within[0] / rows, within[1] / columns)
     size = max(round(columns * scale), 1), max(round(rows * scale), 1)
     while image.shape[0] >= 2 * size[1] and image.shape[1] >= 2 * size[0]:
         image = _halved(image)  # 4 to 20 times as fast as INTER_AREA all the way

@@ -28,7 +28,7 @@ def load(path: Path, threads: int | None = None) -> Backend:
 
 def input_size(its: Description) -> tuple[int, int]:
     """Height and width of the inputs of a network for phones."""
-    return its.crop or (its.height, its.height)
+    return its.crop or its.shape or (its.height, its.height)
 
 
 def litert(path: Path, threads: int | None = None) -> Backend:

@@ -12,6 +12,7 @@ import typer
 
 from ..atomic import check_writable
 from ..backends.base import need_torch
+from ..checks import LARGEST_INPUT, shown
 from ..errors import BadInput, nearest
 from ..estimator import load_pair
 from ..places import check_places
@@ -20,7 +21,6 @@ from .options import (
     MANY,
     PLACE,
     CategoryOption,
-    SizeOption,
     check_order,
     finite,
     model_files,
@@ -202,7 +202,12 @@ def export(
         Path,
         typer.Argument(help="OUT.onnx, OUT.xml (OpenVINO), .tflite, .param (NCNN) or .mlpackage."),
     ],
-    size: SizeOption = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", help="Pixels of the input's height; for phones a side, or HEIGHTxWIDTH."
+        ),
+    ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights in half the space.")] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise; written only if it finds people as before.")
@@ -238,6 +243,8 @@ def export(
     need_torch()
     reads = [checkpoint, calibration, annotations, *model_files(model)]
     check_places(reads, {"OUT": out})
+    asked = _size(size, out)
+    height = None if isinstance(asked, tuple) else asked
     if int8:
         if calibration is None:
             raise BadInput("--int8 needs --calibration FOLDER, pictures to learn the ranges from")
@@ -246,7 +253,7 @@ def export(
         first = load_pair(model, person=False, precision="f32")[0] if model else None
         done = quantise(
             checkpoint, out, calibration, annotations, first=first, max_drop=max_drop,
-            height=size, limit=limit, category=category,
+            height=height, limit=limit, category=category,
         )  # fmt: skip
         typer.echo(f"{out}: {done.measure} {done.before:.2f} in float, {done.after:.2f} in int8")
         return
@@ -254,9 +261,30 @@ def export(
     from ..export.onnx import export as write
 
     if out.suffix in ENDINGS:
-        apart = export_mobile(checkpoint, out, size, fp16)
+        apart = export_mobile(checkpoint, out, asked, fp16)
         check = "read by its own tools" if apart is None else f"differs from PyTorch by {apart:.1g}"
         typer.echo(f"{out}: {check}" + " at most" * (apart is not None))
         return
-    difference = write(checkpoint, out, size, fp16)
+    difference = write(checkpoint, out, height, fp16)
     typer.echo(f"{out}: differs from PyTorch by {difference:.1g} at most")
+
+
+def _size(text: str | None, out: Path) -> int | tuple[int, int] | None:
+    """Of --size of an export: a number, or height and width, which are for phones."""
+    if text is None:
+        return None
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise BadInput(f"--size is a number of pixels, or HEIGHTxWIDTH, not {shown(text)}")
+    numbers = [int(side) for side in sides if len(side) < 9]
+    if len(numbers) < len(sides) or not all(32 <= side <= LARGEST_INPUT for side in numbers):
+        raise BadInput(f"--size is from 32 to {LARGEST_INPUT} pixels, not {shown(text)}")
+    if len(numbers) == 1:
+        return numbers[0]
+    from ..export.mobile import ENDINGS
+
+    if out.suffix not in ENDINGS:
+        raise BadInput(
+            f"--size {text} is for phones: {out.suffix} files take pictures of any width"
+        )
+    return numbers[0], numbers[1]

@@ -95,7 +95,9 @@ def in_picture(
 ) -> Floats:
     """The boxes (B, 5) that a network finds in an image, in its pixels, best first."""
     its = runtime.description
-    picture, view = letterbox(image, height or its.height, its.multiple, to=its.fit)
+    picture, view = letterbox(
+        image, height or its.height, its.multiple, to=its.fit, within=its.shape
+    )
     boxes = runtime(picture[None])[0].boxes
     if boxes is None:
         raise BadInput(f"{its.name} finds no boxes")

@@ -15,17 +15,21 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..atomic import failing_to_write, replacing
-from ..backends.base import Backend, has
+from ..backends.base import Backend, Batch, Maps, has
 from ..backends.mobile import MISSING, input_size, with_description
 from ..backends.mobile import load as load_mobile
 from ..description import KEY, Description
 from ..errors import BadInput
+from ..geometry import GREY
 from ..networks import limbwise as limbwise_network
 from ..networks import lite_hrnet
+from ..networks.detector import DetectorNetwork
+from ..networks.margin import Part, picture_part
 from ..networks.picture_model import PictureModel, for_backends
 from .onnx import TOLERANCE, difference
 
@@ -33,14 +37,16 @@ ENDINGS = (".tflite", ".param", ".mlpackage")
 
 
 class _Pictures(nn.Module):
-    """(1, H, W, 3) uint8 BGR to the outputs."""
+    """(1, H, W, 3) uint8 BGR to the outputs. `margin`: where a detector's picture ends, and grey
+    begins, is found in it, and what it says is as if the input ended there."""
 
-    def __init__(self, model: PictureModel) -> None:
+    def __init__(self, model: PictureModel, margin: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.margin = model, margin
 
     def forward(self, image: Tensor) -> Tensor:
-        said: Tensor = self.model(image)[0]
+        part = _part(self.model.network, image.float().permute(0, 3, 1, 2)) if self.margin else ()
+        said: Tensor = self.model(image, *part)[0]
         return said
 
 
@@ -48,26 +54,44 @@ class _Planes(nn.Module):
     """(1, 3, H, W) BGR, 0 to 255 in floats, to the outputs. Mean and scale are a convolution: what
     NCNN makes of a subtraction of constants is wrong."""
 
-    def __init__(self, model: PictureModel) -> None:
+    def __init__(self, model: PictureModel, margin: bool) -> None:
         super().__init__()
         mean, scale = (torch.as_tensor(v).reshape(-1).expand(3) for v in (model.mean, model.scale))
         self.normalise = nn.Conv2d(3, 3, 1, groups=3)
         self.normalise.weight.data = scale.reshape(3, 1, 1, 1).clone()
         self.normalise.bias.data = -mean * scale  # type: ignore[union-attr]
-        self.network = model.network
+        self.network, self.margin = model.network, margin
 
     def forward(self, image: Tensor) -> Tensor:
-        said: Tensor = self.network(self.normalise(image))[0]
+        part = _part(self.network, image) if self.margin else ()
+        said: Tensor = self.network(self.normalise(image), *part)[0]
         return said
 
 
-def export_mobile(
-    checkpoint: Path, out: Path, height: int | None = None, fp16: bool = False
-) -> float | None:
-    """Writes a detector or a second stage for phones, with `fp16` its weights in half the space.
+def _part(network: nn.Module, image: Tensor) -> tuple[Part, ...]:
+    """Which part of a detector's input is picture; nothing for crops."""
+    if not isinstance(network, DetectorNetwork):
+        return ()
+    return (picture_part(image - GREY[0], network.multiple),)
 
-    Returns the largest difference from PyTorch, None of Core ML. BadInput, and nothing written, for
-    other networks, a converter that is not there or cannot do it, and too large a difference.
+
+def export_mobile(
+    checkpoint: Path, out: Path, size: int | tuple[int, int] | None = None, fp16: bool = False
+) -> float | None:
+    """Writes a detector or a second stage for phones.
+
+    Args:
+        checkpoint, out: what is read, and the file to write.
+        size: of a detector's input: the side of a square (the model's own if None), or the height
+            and width of a camera's pictures; made whole multiples of what the network wants.
+        fp16: weights in half the space.
+
+    Returns:
+        The largest difference from PyTorch, None of Core ML.
+
+    Raises:
+        BadInput: and nothing is written, for other networks, a converter that is not there or
+            cannot do it, and too large a difference.
     """
     model, its = for_backends(checkpoint)
     if its.prior or (its.fit != "side" and not its.crop):
@@ -76,7 +100,11 @@ def export_mobile(
             f"stages for boxes have, not {its.name}"
         )
     if not its.crop:
-        its = replace(its, height=-(-(height or its.height) // its.multiple) * its.multiple)
+        rows, columns = size if isinstance(size, tuple) else (size or its.height,) * 2
+        shape = -(-rows // its.multiple) * its.multiple, -(-columns // its.multiple) * its.multiple
+        # A picture of the camera's shape is made as large as was asked for, before it is padded.
+        longer = max(rows, columns) if isinstance(size, tuple) else max(shape)
+        its = replace(its, height=longer, shape=shape if isinstance(size, tuple) else None)
     return _WRITERS[out.suffix](checkpoint, model, its, out, fp16)
 
 
@@ -90,7 +118,7 @@ def _litert(
         import litert_torch
 
         image = torch.zeros(1, *input_size(its), 3, dtype=torch.uint8)
-        converted = litert_torch.convert(_Pictures(model).eval(), (image,))
+        converted = litert_torch.convert(_Pictures(model, its.shape is None).eval(), (image,))
         converted.export(str(Path(folder) / "model.tflite"))
         data = with_description((Path(folder) / "model.tflite").read_bytes(), its)
     with failing_to_write(out), replacing(out) as path:
@@ -127,7 +155,9 @@ def _ncnn(checkpoint: Path, model: PictureModel, its: Description, out: Path, fp
             import pnnx
 
             image = torch.rand(1, 3, *input_size(its)) * 255
-            pnnx.export(_Planes(model).eval(), str(folder / "model.pt"), image, fp16=fp16)
+            pnnx.export(
+                _Planes(model, its.shape is None).eval(), str(folder / "model.pt"), image, fp16=fp16
+            )
             (folder / "model.ncnn.json").write_text(its.to_json())
         made = [folder / f"model.ncnn{ending}" for ending in (".param", ".bin", ".json")]
         if not all(path.is_file() for path in made):
@@ -156,7 +186,7 @@ def _coreml(checkpoint: Path, model: PictureModel, its: Description, out: Path, 
             import coremltools as ct
 
             shape = (1, 3, *input_size(its))
-            planes = _Planes(model).eval()
+            planes = _Planes(model, its.shape is None).eval()
             graph = torch.jit.trace(planes, torch.zeros(shape))  # type: ignore[no-untyped-call]
             converted = ct.convert(
                 graph,
@@ -180,8 +210,21 @@ _WRITERS: dict[str, Callable[[Path, PictureModel, Description, Path, bool], floa
 }
 
 
+def in_pytorch(checkpoint: Path, its: Description) -> Backend:
+    """What a file for phones should say: the same graph, computed by PyTorch."""
+    graph = _Pictures(for_backends(checkpoint)[0], its.shape is None).eval()
+
+    def run(images: Batch) -> tuple[Maps, ...]:
+        with torch.inference_mode():
+            said = [graph(torch.from_numpy(image[None])).numpy() for image in images]
+        return (np.concatenate(said),)
+
+    return Backend(its, "pytorch f32", run)
+
+
 def _checked(checkpoint: Path, made: Backend, out: Path, fp16: bool = False) -> float:
-    apart = difference(checkpoint, [made], input_size(made.description))
+    its = made.description
+    apart = difference(in_pytorch(checkpoint, its), [made], input_size(its))
     if not apart <= TOLERANCE[fp16]:
         raise BadInput(f"{out} was not written: it differs from PyTorch by {apart:.2g}")
     return apart

@@ -53,7 +53,7 @@ def export(
             path.write_bytes(data)
         else:
             _write_ir(data, path, weights, fp16)
-        apart = difference(checkpoint, _runtimes(path))
+        apart = difference(pytorch.load(checkpoint), _runtimes(path))
         if not apart <= TOLERANCE[fp16]:
             raise BadInput(f"{out} was not written: it differs from PyTorch by {apart:.2g}")
     return apart
@@ -77,11 +77,10 @@ def _runtimes(path: Path) -> list[Backend]:
 
 
 def difference(
-    checkpoint: Path, others: list[Backend], size: tuple[int, int] | None = None
+    reference: Backend, others: list[Backend], size: tuple[int, int] | None = None
 ) -> float:
     """The largest difference from PyTorch on the sample picture, padded to `size` if one is given:
     of any value of any map, and of any box that counts, in parts of `_OF_BOXES`."""
-    reference = pytorch.load(checkpoint)
     inputs = _sample(reference.description)
     if size:
         inputs = padded(inputs[0], size), *inputs[1:]
@@ -103,7 +102,8 @@ def _sample(description: Description) -> tuple[NDArray[Any], ...]:
     image = read_picture(SAMPLE)
     if description.crop is None:
         rows = min(description.height, 320) if description.boxes else 128
-        return (letterbox(image, rows, description.multiple, to=description.fit)[0][None],)
+        its = description
+        return (letterbox(image, rows, its.multiple, to=its.fit, within=its.shape)[0][None],)
     height, width = description.crop
     crop = warp_crop(
         image, View.scaling(height / image.shape[0], height / image.shape[0]), (height, width)

@@ -18,27 +18,48 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .base import PoseNetwork
+from .margin import Part, mean, within
+
 STRIDES = (8, 16, 32)
 # Channels and blocks of the stages at strides 4, 8, 16 and 32, at width and depth 1.
 _STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))
+
+
+class Layers(nn.Sequential):
+    """One after another; those that look beyond a cell are told which `part` is picture."""
+
+    def forward(self, x: Tensor, part: Part | None = None) -> Tensor:
+        for each in self:
+            x = each(x, part) if part and isinstance(each, _LOOKING) else each(x)
+        return x
+
+
+class Convolution(nn.Conv2d):
+    """With zeros beyond the `part` that is picture, as beyond the edges."""
+
+    def forward(self, x: Tensor, part: Part | None = None) -> Tensor:
+        if part and self.kernel_size[0] > 1:
+            x = within(x, part)
+        return super().forward(x)
 
 
 def layer(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, norm: bool = True
 ) -> nn.Sequential:
     """Convolution that keeps the size (at stride 1), batch norm if `norm`, and SiLU."""
-    convolution = nn.Conv2d(
+    convolution = Convolution(
         inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=not norm
     )
     between = [nn.BatchNorm2d(outputs, eps=1e-3)] if norm else []
-    return nn.Sequential(convolution, *between, nn.SiLU(inplace=True))
+    return Layers(convolution, *between, nn.SiLU(inplace=True))
 
 
 def separable(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm: bool = True
 ) -> nn.Sequential:
     """A convolution per channel, then 1x1."""
-    return nn.Sequential(
+    return Layers(
         layer(inputs, inputs, kernel, stride, groups=inputs, norm=norm),
         layer(inputs, outputs, norm=norm),
     )
@@ -49,13 +70,13 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, residual: bool, norm: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             separable(channels, channels, 3, norm=norm), separable(channels, channels, 5, norm=norm)
         )
         self.residual = residual
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layers(x)
+    def forward(self, x: Tensor, part: Part | None = None) -> Tensor:
+        out: Tensor = self.layers(x, part)
         return x + out if self.residual else out
 
 
@@ -70,15 +91,15 @@ class CrossStage(nn.Module):
         half = outputs // 2
         self.past = layer(inputs, half, norm=norm)
         self.into = layer(inputs, half, norm=norm)
-        self.blocks = nn.Sequential(*(Block(half, residual, norm) for _ in range(blocks)))
+        self.blocks = Layers(*(Block(half, residual, norm) for _ in range(blocks)))
         self.attention = nn.Conv2d(outputs, outputs, 1) if attention else None
         self.last = layer(outputs, outputs, norm=norm)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, part: Part | None = None) -> Tensor:
         past = self.past(x)
-        x = torch.cat([self.blocks(self.into(x)), past], dim=1)
+        x = torch.cat([self.blocks(self.into(x), part), past], dim=1)
         if self.attention is not None:
-            x = x * F.hardsigmoid(self.attention(x.mean(dim=(2, 3), keepdim=True)))
+            x = x * F.hardsigmoid(self.attention(mean(x, part)))
         out: Tensor = self.last(x)
         return out
 
@@ -94,8 +115,9 @@ class Pooled(nn.Module):
         self.first = layer(channels, channels // 2, norm=norm)
         self.last = layer(channels * 2, channels, norm=norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        several = [self.first(x)]
+    def forward(self, x: Tensor, part: Part | None = None) -> Tensor:
+        x = self.first(x)
+        several = [x if part is None else within(x, part, beyond=-1.0)]  # SiLU stays above
         for _ in range(3):
             several.append(F.max_pool2d(several[-1], 5, stride=1, padding=2))
         out: Tensor = self.last(torch.cat(several, dim=1))
@@ -112,7 +134,7 @@ class Backbone(nn.Module):
         outputs = [round(channels * width) for channels, _ in _STAGES]
         first = outputs[0] // 2
         self.widths = outputs[1:]
-        self.stem = nn.Sequential(
+        self.stem = Layers(
             layer(3, first // 2, 3, 2, norm=norm),
             layer(first // 2, first // 2, 3, norm=norm),
             layer(first // 2, first, 3, norm=norm),
@@ -122,18 +144,18 @@ class Backbone(nn.Module):
             last, channels = number == len(outputs) - 1, outputs[number]
             blocks = max(round(_STAGES[number][1] * depth), 1)
             self.stages.append(
-                nn.Sequential(
+                Layers(
                     separable(inputs, channels, 3, 2, norm=norm),
                     *([Pooled(channels, norm)] if last else []),
                     CrossStage(channels, channels, blocks, not last, attention[number], norm),
                 )
             )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
+    def forward(self, x: Tensor, part: Part | None = None) -> list[Tensor]:
+        x = self.stem(x, part)
         features = []
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x, part)
             features.append(x)
         return features[1:]
 
@@ -146,9 +168,10 @@ class TopDown(nn.Module):
         self.narrow = layer(coarse, fine, norm=norm)
         self.merge = CrossStage(2 * fine, fine, blocks, False, False, norm)
 
-    def forward(self, coarse: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, coarse: Tensor, fine: Tensor, part: Part | None) -> tuple[Tensor, Tensor]:
         narrow = self.narrow(coarse)
-        return narrow, self.merge(torch.cat([F.interpolate(narrow, scale_factor=2.0), fine], dim=1))
+        both = torch.cat([F.interpolate(narrow, scale_factor=2.0), fine], dim=1)
+        return narrow, self.merge(both, part)
 
 
 class BottomUp(nn.Module):
@@ -159,8 +182,8 @@ class BottomUp(nn.Module):
         self.shrink = separable(fine, fine, 3, 2, norm=norm)
         self.merge = CrossStage(2 * fine, coarse, blocks, False, False, norm)
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        out: Tensor = self.merge(torch.cat([self.shrink(fine), coarse], dim=1))
+    def forward(self, fine: Tensor, coarse: Tensor, part: Part | None) -> Tensor:
+        out: Tensor = self.merge(torch.cat([self.shrink(fine, part), coarse], dim=1), part)
         return out
 
 
@@ -176,13 +199,13 @@ class Neck(nn.Module):
         self.beyond = BottomUp(mid, coarse, blocks, norm)
         self.last = nn.ModuleList(separable(width, outputs, norm=norm) for width in widths)
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, features: Sequence[Tensor], part: Part | None = None) -> list[Tensor]:
         fine, mid, coarse = features
-        coarse, mid = self.far(coarse, mid)
-        mid, fine = self.near(mid, fine)
-        mid = self.back(fine, mid)
-        coarse = self.beyond(mid, coarse)
-        return [last(x) for last, x in zip(self.last, (fine, mid, coarse), strict=True)]
+        coarse, mid = self.far(coarse, mid, part)
+        mid, fine = self.near(mid, fine, part)
+        mid = self.back(fine, mid, part)
+        coarse = self.beyond(mid, coarse, part)
+        return [last(x, part) for last, x in zip(self.last, (fine, mid, coarse), strict=True)]
 
 
 class Head(nn.Module):
@@ -192,24 +215,23 @@ class Head(nn.Module):
     def __init__(self, channels: int, stride: int, norm: bool = True, layers: int = 2) -> None:
         super().__init__()
         self.stride = stride
-        self.for_score = nn.Sequential(
-            *(separable(channels, channels, norm=norm) for _ in range(layers))
-        )
+        self.for_score = Layers(*(separable(channels, channels, norm=norm) for _ in range(layers)))
         self.score = nn.Conv2d(channels, 1, 1)
-        self.for_edges = nn.Sequential(
-            *(separable(channels, channels, norm=norm) for _ in range(layers))
-        )
+        self.for_edges = Layers(*(separable(channels, channels, norm=norm) for _ in range(layers)))
         self.edges = nn.Conv2d(channels, 4, 1)
         for convolution, bias in ((self.score, -4.6), (self.edges, 1.0)):  # few cells have a person
             nn.init.normal_(convolution.weight, std=0.01)
             nn.init.constant_(convolution.bias, bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
-        score = self.score(self.for_score(x))
-        return torch.cat([score, self.edges(self.for_edges(x)) * self.stride], dim=1)
+    def forward(self, x: Tensor, part: Part | None = None) -> Tensor:
+        score = self.score(self.for_score(x, part))
+        return torch.cat([score, self.edges(self.for_edges(x, part)) * self.stride], dim=1)
 
 
-class DetectorNetwork(nn.Module):
+_LOOKING = (Layers, Convolution, Block, CrossStage, Pooled)
+
+
+class DetectorNetwork(PoseNetwork):
     """(N, 3, H, W) normalised BGR, sides whole multiples of 32, to [boxes].
 
     boxes (N, A, 5), a row for each of the A cells of all levels: left, top, right, bottom in pixels
@@ -218,25 +240,17 @@ class DetectorNetwork(nn.Module):
 
     `width` and `depth` multiply channels and blocks: 1/4 and 1/3 are RTMDet-nano. Without `norm`
     the convolutions have biases and no batch norm, as published weights have it folded in.
-    `attention`: in which of the backbone's four stages channels are weighed.
+    `attention`: in which of the backbone's four stages channels are weighed. Of an input with a
+    margin `part` says which part is picture: what is found there is as if the input ended there.
     """
 
-    stride = 8
     multiple = 32
     height = 320
     mean = (103.53, 116.28, 123.675)
     scale = (1 / 57.375, 1 / 57.12, 1 / 58.395)
-    keypoints = 0
-    limbs = 0
-    finds: tuple[str, ...] = ()
-    people = None
-    crops = False
-    prior = False
-    offset = 3.5
-    sigma = 7.0
+    finds = ()
     boxes = STRIDES
     fit = "side"
-    float_parts = ()
 
     def __init__(
         self, width: float = 0.25, depth: float = 1 / 3, channels: int = 64, norm: bool = True,
@@ -247,19 +261,21 @@ class DetectorNetwork(nn.Module):
         self.neck = Neck(self.trunk.widths, channels, max(round(3 * depth), 1), norm)
         self.heads = nn.ModuleList(Head(channels, stride, norm) for stride in STRIDES)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        features = self.neck(self.trunk(x))
-        maps = [head(each) for head, each in zip(self.heads, features, strict=True)]
-        return maps if self.training else [decoded(maps, STRIDES)]
+    def forward(self, x: Tensor, part: Part | None = None) -> list[Tensor]:
+        features = self.neck(self.trunk(x, part), part)
+        maps = [head(each, part) for head, each in zip(self.heads, features, strict=True)]
+        return maps if self.training else [decoded(maps, STRIDES, part)]
 
 
-def decoded(maps: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Maps (N, 5, h, w) of several strides to boxes (N, A, 5) as `DetectorNetwork` says them."""
+def decoded(maps: Sequence[Tensor], strides: Sequence[int], part: Part | None = None) -> Tensor:
+    """Maps (N, 5, h, w) of several strides to boxes (N, A, 5) as `DetectorNetwork` says them; a
+    cell that is not in the `part` that is picture scores 0."""
     levels = []
     for each, stride in zip(maps, strides, strict=True):
         x, y = points(each, stride)
         score, left, top, right, bottom = each.unbind(1)
-        sides = [x - left, y - top, x + right, y + bottom, score.sigmoid()]
+        sure = score.sigmoid() if part is None else score.sigmoid() * part[int(each.shape[2])][:, 0]
+        sides = [x - left, y - top, x + right, y + bottom, sure]
         levels.append(torch.stack(sides, dim=1).flatten(2))
     return torch.cat(levels, dim=2).transpose(1, 2)
 

@@ -40,7 +40,7 @@ class PictureModel(nn.Module):
         self.keypoints, self.crops = checkpoint.traits.keypoints, checkpoint.traits.crops
         self.outputs, self.options = checkpoint.description.outputs, checkpoint.options
 
-    def forward(self, image: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor, *found: Any) -> tuple[Tensor, ...]:
         normalised = (image.float() - self.mean) * self.scale
         maps = self.network(normalised.permute(0, 3, 1, 2), *found)
         maps = maps[-2:] if self.crops else maps[-len(self.outputs) :]

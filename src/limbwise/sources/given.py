@@ -47,6 +47,14 @@ def as_image(given: Any, rgb: bool = False) -> Image:
     return _bgr(given, rgb)
 
 
+def check_bgr(image: Image) -> None:
+    """ValueError if it is no (H, W, 3) uint8 array with at least one pixel."""
+    fine = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if not fine or image.shape[2] != 3 or image.size == 0:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
+        raise ValueError(f"an image is a (height, width, 3) uint8 BGR array, not {what}")
+
+
 def _read(path: str | Path) -> Image:
     if isinstance(path, str) and is_url(path):
         raise BadInput(f"{path[:80]} is an address: limbwise.run takes those, or download it first")

@@ -98,6 +98,7 @@ function within(image, left, top, width, height) {
 
 // Half as large: each pixel the mean of what it covers, two pixels by two or, of odd sides, a bit more.
 function halved(image) {
+  if (!(image.width & 1 || image.height & 1)) return halvedEven(image);
   const width = Math.max(image.width >> 1, 1), height = Math.max(image.height >> 1, 1);
   const across = coverage(width, image.width), down = coverage(height, image.height);
   const data = new Uint8ClampedArray(4 * width * height);
@@ -115,6 +116,21 @@ function halved(image) {
       data[at] = Math.floor(red + 0.5);  // a half goes up, as OpenCV has it
       data[at + 1] = Math.floor(green + 0.5);
       data[at + 2] = Math.floor(blue + 0.5);
+    }
+  }
+  return { data, width, height };
+}
+
+// The same of even sides, which nearly all are: a tenth of the time.
+function halvedEven({ data: from, width: columns, height: rows }) {
+  const width = columns >> 1, height = rows >> 1, stride = 4 * columns;
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0, to = 0; row < height; row++) {
+    for (let at = 2 * row * stride, end = at + stride; at < end; at += 8, to += 4) {
+      for (let channel = 0; channel < 3; channel++) {
+        const above = at + channel, below = above + stride;
+        data[to + channel] = (from[above] + from[above + 4] + from[below] + from[below + 4] + 2) >> 2;
+      }
     }
   }
   return { data, width, height };

@@ -68,12 +68,13 @@ export function find(bitmap) {
   return new Promise((done, fail) => waiting.set(id, { done, fail }));
 }
 
-// How many pictures may be under way: a stream takes all cores, a picture waits for one. Further
-// workers begin when the first has loaded, so that the first answer comes soon.
+// How many pictures may be under way: a stream takes all cores, and one more picture waits, so that
+// no worker does while the next is taken from the camera. Further workers begin when the first has
+// loaded, so that the first answer comes soon.
 export function prepare() {
   check();
   first.then(() => { while (workers.length < WORKERS) start(); });
-  return WORKERS;
+  return WORKERS + 1;
 }
 
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("offline.js").catch(() => {});
