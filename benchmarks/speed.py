@@ -69,7 +69,9 @@ def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
     jobs: dict[str, Callable[[], object]] = {}
     if yolo:
         jobs["YOLO26n-pose, network alone, f32"] = peer_network(yolo, (480, 640), threads, "f32")
-    for name, precision in product(("accurate", "fast", "one-stage"), ("f32", "fast")):
+    for name, precision in product(("accurate", "fast", "one-stage"), ("f32", "int8", "fast")):
+        if precision == "int8" and name == "fast":  # not in the package
+            continue
         way = load(name, threads=threads, precision=precision)
         said = " + ".join(each.label for each in (way.runtime, way.person) if each)
         label = f"{name}, {precision}"
