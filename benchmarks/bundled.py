@@ -58,9 +58,7 @@ def measured(bundled: Bundled, val: Path) -> tuple[dict[str, Any], list[dict[str
     paths = val / "annotations.json", val / "images"
     found: dict[str, Any] = price(bundled)
     kept: list[dict[str, Any]] = []
-    stages = [stage for stage in (bundled.first, bundled.second) if stage]
-    ways = ["f32", *["int8"] * any(stage.quantised.is_file() for stage in stages)]
-    for precision in ways:
+    for precision in ("f32", *["int8"] * bundled.in_int8):
         first, second = load_pair(bundled.name, precision=precision)
         result, detections = evaluate(first, *paths, person=second)
         low, high = interval(labels, detections, ids)

@@ -70,7 +70,7 @@ def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
     if yolo:
         jobs["YOLO26n-pose, network alone, f32"] = peer_network(yolo, (480, 640), threads, "f32")
     for name, precision in product(("accurate", "fast", "one-stage"), ("f32", "int8", "fast")):
-        if precision == "int8" and name == "fast":  # not in the package
+        if precision == "int8" and not CATALOGUE[name].in_int8:
             continue
         way = load(name, threads=threads, precision=precision)
         said = " + ".join(each.label for each in (way.runtime, way.person) if each)

@@ -42,8 +42,9 @@ def load_pair(
         return pytorch.load(path, threads, precision, device)
 
     first, second = stages(model, person)
-    if precision == "int8" and not any(map(_in_int8, (first, second))):
-        raise BadInput(f"{model or DEFAULT} is not there in int8: limbwise export --int8 makes it")
+    bundled = named(model)
+    if precision == "int8" and bundled and not bundled.in_int8 and person is None:
+        raise BadInput(f"{bundled.name} is not there in int8: limbwise export --int8 makes it")
     finder = started(first)
     if height := own_height(model):
         finder = replace(finder, description=replace(finder.description, height=height))
@@ -66,11 +67,6 @@ def stages(
     if isinstance(person, bool):
         return first, CATALOGUE[DEFAULT].second if person else None
     return first, checked(Path(person))
-
-
-def _in_int8(stage: Network | Path | None) -> bool:
-    """Whether there is an int8 file; what a file of the user's own is, is seen when it is read."""
-    return stage.quantised.is_file() if isinstance(stage, Network) else stage is not None
 
 
 def _file(stage: Network | Path, runtime: str) -> Path:

@@ -52,6 +52,11 @@ class Bundled:
     height: int | None = None
 
     @property
+    def in_int8(self) -> bool:
+        """Whether a network of it is there in int8."""
+        return any(stage.quantised.is_file() for stage in (self.first, self.second) if stage)
+
+    @property
     def figures(self) -> dict[str, Any]:
         """What was measured: AP on the validation pictures, GMACs, millions of parameters."""
         found: dict[str, Any] = _figures().get(self.name, {})
