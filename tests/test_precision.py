@@ -10,7 +10,7 @@ from limbwise.backends import precision
 from limbwise.backends.base import Backend
 from limbwise.backends.precision import fastest, ways
 from limbwise.description import Description
-from limbwise.skeleton import COCO
+from limbwise.skeleton import COCO, Skeleton
 
 
 @pytest.fixture
@@ -127,3 +127,19 @@ def test_networks_are_measured_with_people_in_the_picture() -> None:
         output = backend(*inputs)[-1]
         sure = output.heatmaps if output.boxes is None else output.boxes[:, 4]
         assert sure.max() > 0.5
+
+
+def test_a_detector_that_scores_otherwise_is_not_chosen_wherever_its_boxes_lie(
+    files, monkeypatch
+) -> None:
+    def openvino(path, kind, threads):
+        def run(images):
+            time.sleep(0.02 * (kind == "f32"))
+            return (np.float32([[[10, 20, 300, 250, 0.9 * (kind == "f32")]]]),)
+
+        its = Description("boxes", Skeleton((), (), ()), 8, 32, 320, fit="side", boxes=True)
+        return Backend(its, kind, run)
+
+    monkeypatch.setattr(precision, "openvino", openvino)
+    monkeypatch.setattr(precision, "measured", precision.measured_here)
+    assert fastest([(files[0], "f32"), (files[0], "bf16")], 1)[1] == "f32"
