@@ -53,7 +53,7 @@ MAY = {
                    "sources"} | NOUNS,
     "export": {"backends", "boxes", "data", "description", "estimator", "evaluation", "models",
                "networks", "refine", "sources"} | NOUNS | FILES,
-    "train": {"backends", "data", "description", "estimator", "evaluation", "models", "networks",
+    "train": {"backends", "data", "description", "evaluation", "loading", "models", "networks",
               "refine", "sources"} | NOUNS | FILES,
     # Who uses it all; nothing imports these.
     "processes": {"estimator", "sources"} | NOUNS,

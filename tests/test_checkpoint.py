@@ -18,6 +18,7 @@ from limbwise.export.onnx import export
 from limbwise.geometry import letterbox
 from limbwise.networks import checkpoint
 from limbwise.networks.checkpoint import Checkpoint, build, load, save
+from limbwise.networks.picture_model import PictureModel
 from limbwise.skeleton import BODY, Skeleton
 
 SQUARE = Skeleton(
@@ -175,3 +176,21 @@ def test_a_network_takes_no_memory_before_it_is_known_to_fit_its_file(tmp_path, 
     with pytest.raises(BadInput, match="instead of"):
         load(path)
     assert devices == ["meta", "cpu", "meta"]
+
+
+@pytest.mark.parametrize("name", ["limbwise", "limbwise-detector", "lite-hrnet"])
+def test_every_colour_is_normalised_by_its_own_mean_and_scale(name: str) -> None:
+    made = shaken(name, BODY)
+    size = made.description.crop or (64, 96)
+    image = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8)
+    its = made.traits
+    colours = [
+        (image[..., n].double() - torch.as_tensor(its.mean).expand(3)[n].double())
+        * torch.as_tensor(its.scale).expand(3)[n].double()
+        for n in range(3)
+    ]
+    model, seen = PictureModel(made), []
+    model.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(image)
+    assert torch.allclose(seen[0], torch.stack(colours, dim=1).float(), rtol=1e-5, atol=1e-6)

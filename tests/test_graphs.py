@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 import torch
 
-from limbwise.backends.compiled import SIZES, USUAL, AnySize, is_usual
+from limbwise.backends.compiled import SIZES, TOGETHER, USUAL, AnySize, Crops, is_usual, parts
 from limbwise.backends.openvino import capabilities
 from limbwise.estimator import Estimator, load
 from limbwise.models.catalogue import CATALOGUE
@@ -65,6 +65,36 @@ def test_one_graph_computes_a_shape_from_the_first_time_on(
         assert all(map(np.array_equal, each, said[0]))
     for mine, wanted in zip(said[0], truth(model, image), strict=True):
         assert np.abs(mine - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3, 8])
+def test_every_stream_gets_its_share_of_the_crops(streams: int) -> None:
+    assert parts(0, streams) == []
+    for count in range(1, 40):
+        several = parts(count, streams)
+        sizes = [part.stop - part.start for part in several]
+        assert [n for part in several for n in range(count)[part]] == list(range(count))
+        assert 1 <= min(sizes) <= max(sizes) <= min(min(sizes) + 1, TOGETHER)
+        assert len(several) == count or len(several) % streams == 0
+        assert len(several) - streams < count / TOGETHER  # no more than it takes
+
+
+def test_crops_are_answered_in_their_order_and_a_graph_serves_each_number(compiled) -> None:
+    import openvino.opset13 as op
+
+    crop = op.parameter([-1, -1, -1, 3], np.uint8, name="crop")
+    mean = op.reduce_mean(op.convert(crop, "f32"), np.array([1, 2]), keep_dims=True)
+
+    def compile_model(model: Any) -> Any:
+        compiled.append(str(model.inputs[0].partial_shape))
+        return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    crops = Crops(ov.Model([mean], [crop]), compile_model, (0,), (8, 6), 2)
+    for count in (1, 2, 5, 6, 13, 5):
+        images = np.full((count, 8, 6, 3), np.arange(count)[:, None, None, None], np.uint8)
+        (said,) = crops(images)
+        assert said[:, 0, 0, 0].tolist() == list(range(count))
+    assert compiled == ["[1,8,6,3]", "[2,8,6,3]", "[3,8,6,3]"]
 
 
 def test_shapes_that_are_not_usual_share_a_graph(graphs, compiled) -> None:

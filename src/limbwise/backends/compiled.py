@@ -1,17 +1,18 @@
 """A network compiled by OpenVINO, for any number of threads that ask it at once.
 
 Three kinds of inputs want three ways. Crops of one person have one size, and there are several at a
-time: they go through in pairs, in as many streams of one thread as there are threads, since two
-threads of one stream gain little on so small a network (docs/log.md). Inputs whose longer side is
-fixed have a dozen sizes: each is compiled when it first comes. Of inputs of any size those of usual
-shapes, which films have, are compiled so too; all others go through one graph for any size. Which
-graph computes a picture depends on its shape alone, never on what came before: in int8 and bf16 the
-two kinds round differently.
+time: they go through in as many streams of one thread as there are threads, each with its share of
+them, since two threads of one stream gain little on so small a network (docs/log.md). Inputs whose
+longer side is fixed have a dozen sizes: each is compiled when it first comes. Of inputs of any size
+those of usual shapes, which films have, are compiled so too; all others go through one graph for
+any size. Which graph computes a picture depends on its shape alone, or on how many people are in
+it, never on what came before: in int8 and bf16 graphs round differently.
 """
 
 import queue
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -22,6 +23,7 @@ Maps = tuple[NDArray[np.float32], ...]
 Infer = Callable[..., Maps]
 Compile = Callable[[Any], Any]
 
+TOGETHER = 3  # crops of a pass: each number is a graph of its own, of some 80 MB
 SIZES = 8  # graphs of one size that are kept
 # Width over height of films and of most photos; seven shapes at a time, so that compiling ends
 USUAL = (16 / 9, 3 / 2, 4 / 3, 1.0, 3 / 4, 2 / 3, 9 / 16)
@@ -52,8 +54,8 @@ class Requests:
 
 
 class Crops:
-    """Crops (N, H, W, 3) of one `size`, and others that go with them, two by two in `streams` at
-    once: a pair takes less than two do one by one."""
+    """Crops (N, H, W, 3) of one `size`, and others that go with them, in `streams` at once: three
+    in one pass take a quarter less time than one by one."""
 
     def __init__(
         self, model: Any, compile_model: Compile, chosen: tuple[int, ...], size: tuple[int, int],
@@ -99,9 +101,11 @@ class Crops:
 
 
 def parts(count: int, streams: int) -> list[slice]:
-    """N crops in pairs, but singly while there are no more than streams."""
-    size = 2 if count > streams else 1
-    return [slice(n, min(n + size, count)) for n in range(0, count, size)]
+    """N crops in as many parts for each stream, which differ by one crop at most; no part has more
+    than `TOGETHER`, and none is empty."""
+    pieces = min(streams * -(-count // (streams * TOGETHER)), count)
+    edges = [piece * count // max(pieces, 1) for piece in range(pieces + 1)]
+    return [slice(*both) for both in pairwise(edges)]
 
 
 def _free(graph: Requests, at_work: deque[tuple[Requests, Any]], results: list[Maps]) -> Any:

@@ -27,7 +27,8 @@ def map_loss(
     """Mean squared differences of maps, all stages alike.
 
     In `total` heatmaps count `keypoints` times: they are what people are lost by (docs/log.md).
-    With a teacher half of that is the difference from the teacher's maps.
+    With a teacher half of that is the difference from the teacher's maps (where these are nan
+    the label counts half, and nothing beside it).
 
     Args:
         outputs: heatmaps (N, K or K + 1, h, w) and part affinity fields (N, 2 L, h, w) per stage; a
@@ -58,8 +59,8 @@ def map_loss(
     figures = {"total": total, "heatmaps": each[-1][0], "limbs": each[-1][1]}
     if batch.teacher_maps is None:
         return figures
-    teacher_maps, count = batch.teacher_maps, batch.teacher_maps.shape[1]
-    weight = 1 + emphasis * teacher_maps.clamp(0, 1)
+    teacher_maps, count = batch.teacher_maps.nan_to_num(), batch.teacher_maps.shape[1]
+    weight = (1 + emphasis * teacher_maps.clamp(0, 1)) * ~batch.teacher_maps.isnan()
     from_teacher = [_mean(maps[:, :count], teacher_maps, weight) for maps in outputs[::2]]
     # 5 a + b becomes 5 (a + t) / 2 + b of heatmaps a, limbs b and the teacher's t: half a leaves.
     labelled = torch.stack([a for a, _ in each]).mean()

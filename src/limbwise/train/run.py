@@ -14,9 +14,9 @@ from ..data.annotations import Labels
 from ..data.coco import read
 from ..data.coco_file import CocoFile, Labelled, read_coco
 from ..errors import BadInput
-from ..estimator import load as load_model
 from ..evaluation.boxes import evaluate_boxes
 from ..evaluation.evaluate import evaluate, layout_of
+from ..loading import load_pair
 from ..networks.checkpoint import NETWORKS, Checkpoint, kind_of
 from ..networks.picture_model import PictureModel
 from ..skeleton import COCO, Skeleton
@@ -187,8 +187,8 @@ def _teacher(path: str | Path | None, device: torch.device) -> Backend | None:
         return None
     on_gpu = device.type == "cuda" and is_checkpoint(Path(path))
     if not on_gpu:
-        return load_model(path).runtime
-    return load_model(path, runtime="torch", device=str(device)).runtime
+        return load_pair(path, threads=torch.get_num_threads())[0]
+    return load_pair(path, runtime="torch", device=str(device))[0]
 
 
 def _validate(data: Data, made: Checkpoint, device: torch.device) -> Validate | None:

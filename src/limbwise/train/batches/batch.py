@@ -37,7 +37,10 @@ class Batch:
         boxes: the people of a network that finds boxes.
         prior_keypoints: (N, K, 3), x and y in pixels of the crop and 1, or 0 where there is none,
             for a network that takes them.
-        teacher_maps: (N, K, h, w), a teacher's heatmaps of the same crops.
+        detail: (N, 3, H', W'), the same crops in more pixels or fewer, for a teacher that sees them
+            so.
+        teacher_maps: (N, K, h, w), a teacher's heatmaps of the same crops, nan where it does not
+            know the keypoint.
     """
 
     images: Tensor
@@ -49,6 +52,7 @@ class Batch:
     visible: Tensor
     boxes: BoxTargets | None = None
     prior_keypoints: Tensor | None = None
+    detail: Tensor | None = None
     teacher_maps: Tensor | None = None
 
     @property

@@ -120,6 +120,13 @@ def times(matrix: Tensor, xy: Tensor) -> Tensor:
     return (matrix * xy[..., None, :]).sum(dim=-1)
 
 
+def finer(crop: Tensor, larger: Tensor) -> Tensor:
+    """The same part of the plane in `larger` (2,) times as many pixels across and down."""
+    linear = crop[:, :, :2]
+    corner = crop[:, :, 2] + times(linear, 0.5 / larger - 0.5)
+    return torch.cat([linear / larger, corner[..., None]], dim=2)
+
+
 def inverse_of(crop: Tensor) -> Tensor:
     """(N, 2, 2): from the plane to output pixels, less what is added."""
     (a, b), (c, d) = (row.unbind(1) for row in crop[:, :, :2].unbind(1))

@@ -25,6 +25,7 @@ from .batch import Batch, Sampler, TargetOptions, augmented
 from .persons import box_crops, person_crops
 from .pictures import load_pictures, memory
 from .samples import Samples, Size, resized, samples
+from .teacher import check_teacher, detail_size, taught
 
 # Numbers of pictures (N,) to samples that hold them, and their places among these
 Pick = Callable[[Tensor], tuple[Samples, Tensor]]
@@ -57,23 +58,26 @@ def feed(
         workers: threads that decode; all cores if None.
         room: bytes of decoded pictures that may be kept (None: half of the device's memory); if
             they need more, each batch's own are decoded.
-        teacher: a network whose heatmaps of the same crops are learnt, too.
+        teacher: a network whose heatmaps of the same crops are learnt, too; one of crops of a
+            person sees them at its own size.
         found: (P, K, 2) what a first stage found of each person (prior_poses.py).
 
     Raises:
-        BadInput: there is nothing to train on, or the teacher has other keypoints or another
-            stride.
+        BadInput: there is nothing to train on, or the teacher knows nothing of it.
     """
     if memory(labels, long_side=long_side) <= (_room(device) if room is None else room):
         pick = _from_memory(labels, device, long_side, workers)
     else:
         pick = _from_files(labels, device, long_side, workers)
+    if teacher:
+        check_teacher(teacher, made)
     if made.description.crop:
-        sample = _person_sampler(pick, labels, made, found, seed, settings)
+        detail = detail_size(teacher, made)
+        sample = _person_sampler(pick, labels, made, found, seed, settings, detail)
     else:
         sample = _sampler(pick, labels, made, size, seed, settings)
     ahead = max(1, torch.get_num_threads() // 4) if device.type == "cpu" else 1
-    return _ahead(_teacher_maps(sample, teacher, made) if teacher else sample, ahead)
+    return _ahead(taught(sample, teacher, made) if teacher else sample, ahead)
 
 
 def _room(device: torch.device) -> int:
@@ -126,7 +130,7 @@ def _sampler(
 
 def _person_sampler(
     pick: Pick, labels: Labels, made: Checkpoint, found: NDArray[np.float32] | None, seed: int,
-    settings: Augment,
+    settings: Augment, detail: Size | None,
 ) -> Sampler:  # fmt: skip
     """Batches of people, every one with three sure keypoints once an epoch."""
     size = cast(Size, made.description.crop)
@@ -145,7 +149,9 @@ def _person_sampler(
         people = people.minimum(first[places + 1] - 1)
         dice, options = _dice(device, seed, step, share[0]), options_of(made)
         if not made.traits.prior:
-            return box_crops(everything, places, people, size, dice, settings, options)
+            return box_crops(
+                everything, places, people, size, dice, settings, options, detail=detail
+            )
         prior = None
         if found is not None:
             scales = everything.pictures.scales[places]
@@ -171,26 +177,6 @@ def _dice(device: torch.device, seed: int, step: int, rank: int) -> torch.Genera
     generator = torch.Generator(device)  # 97: beyond so many processes some would draw alike
     generator.manual_seed((seed * 1_000_003 + step) * 97 + rank)
     return generator
-
-
-def _teacher_maps(sample: Sampler, teacher: Backend, made: Checkpoint) -> Sampler:
-    """The same batches with the teacher's heatmaps."""
-    theirs, ours = teacher.description, made.description
-    if not ours.skeleton.keypoints:
-        raise BadInput(f"{ours.name} learns boxes, a teacher knows heatmaps: leave out --teacher")
-    if theirs.stride != ours.stride or not set(ours.skeleton.keypoints) <= set(
-        theirs.skeleton.keypoints
-    ):
-        raise BadInput(f"the teacher ({theirs.name}) has other keypoints or another stride")
-    places = [theirs.skeleton.keypoints.index(name) for name in ours.skeleton.keypoints]
-
-    def ask(number: int, count: int, share: tuple[int, int]) -> Batch:
-        batch = sample(number, count, share)
-        images = batch.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        maps = torch.from_numpy(teacher.run(images)[0][:, places]).float()
-        return replace(batch, teacher_maps=maps.to(batch.images.device))
-
-    return ask
 
 
 def _ahead(sample: Sampler, count: int) -> Sampler:

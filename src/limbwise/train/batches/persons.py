@@ -15,7 +15,7 @@ from ...data.annotations import LABELLED, UNLABELLED
 from ...refine import BOX_MARGIN, MIN_EXTENT, box_fraction
 from .augmentation import Augment, Dice
 from .batch import Batch, TargetOptions, batch_of
-from .crop import People, Plane, plane_of, times, turned
+from .crop import People, Plane, finer, plane_of, times, turned
 from .loss_masks import in_crop
 from .pixels import appearance_of, drawn
 from .samples import Samples, Size
@@ -80,17 +80,27 @@ def box_crops(
     generator: torch.Generator,
     settings: Augment = Augment(),  # noqa: B008 - frozen
     options: TargetOptions | None = None,
+    *,
+    detail: Size | None = None,
 ) -> Batch:
-    """The same round the people's boxes, with the errors of a detector, without prior keypoints."""
+    """The same round the people's boxes, with the errors of a detector, without prior keypoints;
+    with `detail` the same crops of that size besides."""
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, pictures, 0, dice)
     low, high = samples.boxes[people].view(-1, 2, 2).unbind(1)
     extent = ((high - low) / low.new_tensor(size[::-1])).amax(dim=1) * BOX_MARGIN
     crop = _crop_round((low + high) / 2, extent, plane, size, settings, dice)
-    images = drawn(
-        samples, plane, crop, size, appearance_of(len(people), size, settings, dice), dice
+    appearance = appearance_of(len(people), size, settings, dice)
+    images = drawn(samples, plane, crop, size, appearance, dice)
+    batch = _batch(samples, people, crop, images, options)
+    if detail is None:
+        return batch
+    larger = low.new_tensor(detail[::-1]) / low.new_tensor(size[::-1])
+    patch = (appearance.patch + 0.5) * larger.repeat(2) - 0.5
+    appearance = appearance._replace(patch=patch)
+    return replace(
+        batch, detail=drawn(samples, plane, finer(crop, larger), detail, appearance, dice)
     )
-    return _batch(samples, people, crop, images, options)
 
 
 def _batch(
