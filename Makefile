@@ -37,7 +37,7 @@ test: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 fuzz: $(VENV)/dev
 	LIMBWISE_FUZZ=all $(BIN)/pytest -n 2 tests/fuzz
@@ -100,7 +100,7 @@ test-matrix: $(VENV)/dev
 	for version in $(VERSIONS); do \
 		$(BIN)/uv venv --quiet --clear --python $$version $(VENV)/python-$$version && \
 		$(BIN)/uv pip install --quiet --python $(VENV)/python-$$version/bin/python "$(TORCH)" -e ".[dev]" && \
-		$(VENV)/python-$$version/bin/python -m pytest -n 2 || exit 1; done
+		$(VENV)/python-$$version/bin/python -m pytest -n 2 --dist worksteal || exit 1; done
 
 release:
 	@$(PYTHON) scripts/package_page.py

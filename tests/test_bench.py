@@ -12,6 +12,7 @@ from limbwise.backends.base import Backend
 from limbwise.bench import Row, Timing, chart, interleaved, side_by_side
 from limbwise.cli.app import exit_code
 from limbwise.description import ORIGINAL
+from limbwise.models.catalogue import CATALOGUE
 
 IMAGE = np.zeros((90, 160, 3), np.uint8)
 
@@ -90,6 +91,7 @@ def test_lists_that_are_none_are_refused(option, checkpoint, capsys) -> None:
 
 
 def test_processes_side_by_side_are_counted_together() -> None:
-    rates = side_by_side(None, np.zeros((64, 64, 3), np.uint8), 64, 2, seconds=0.3)
+    model = CATALOGUE["one-stage"].first.plain
+    rates = side_by_side(model, np.zeros((64, 64, 3), np.uint8), 64, 2, seconds=0.3)
     assert len(rates) == 3
     assert all(rate > 0 for rate in rates.values())
