@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 import limbwise
+from limbwise.crops import box_crops
 from limbwise.estimator import SAMPLE
 from limbwise.geometry import Image
-from limbwise.refine import box_crops
 
 HEIGHT = 256  # of a panel, in pixels
 SHOWN = ("nose", "left_shoulder", "right_elbow", "left_wrist")

@@ -38,6 +38,12 @@ TESTS = ROOT / "tests"
 MODULES = {
     "decode.py": ("test_decode.py", "test_defaults.py"),
     "peaks.py": ("test_peaks.py", "test_decode.py", "test_defaults.py"),
+    "crops.py": (
+        "test_refine.py",
+        "test_boxes_to_poses.py",
+        "test_evaluate.py",
+        "test_defaults.py",
+    ),
     "refine.py": ("test_refine.py", "test_boxes_to_poses.py", "test_defaults.py"),
     "geometry.py": ("test_geometry.py", "test_refine.py"),
     "track.py": ("test_track.py", "test_defaults.py"),

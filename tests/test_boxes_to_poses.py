@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from conftest import standing
 from limbwise.backends.base import Backend
+from limbwise.crops import box_of, box_view
 from limbwise.description import Description
 from limbwise.network_output import NetworkOutput
 from limbwise.pose import Pose
-from limbwise.refine import box_of, box_view, mirrored_maps, poses_in_boxes, refine
+from limbwise.refine import mirrored_maps, poses_in_boxes, refine
 from limbwise.skeleton import BODY, COCO, Skeleton
 from test_refine import LIGHTS, SIZE, lit, pose, seeing_lights
 

@@ -18,6 +18,7 @@ from limbwise import estimator
 from limbwise.backends.base import Backend
 from limbwise.boxes import find_boxes
 from limbwise.cli.app import app, exit_code
+from limbwise.crops import box_view
 from limbwise.decode import DecodeOptions
 from limbwise.description import Description
 from limbwise.estimator import Estimator, load
@@ -31,7 +32,7 @@ from limbwise.models.catalogue import CATALOGUE, DEFAULT, SAMPLE
 from limbwise.networks.checkpoint import NETWORKS
 from limbwise.outputs.draw import draw
 from limbwise.proportions import impossible
-from limbwise.refine import box_view, poses_in_boxes, refine
+from limbwise.refine import poses_in_boxes, refine
 from limbwise.server.guard import LOOPBACK, Guard, Limits
 from limbwise.skeleton import BODY
 from limbwise.track import Tracker

@@ -9,6 +9,7 @@ from PIL import Image
 from conftest import REFERENCE, VAL, drawn, needs_reference, needs_val, standing
 from limbwise.backends.base import Backend
 from limbwise.backends.openvino import load as openvino
+from limbwise.crops import box_view, crop_view
 from limbwise.data.coco_file import read_coco
 from limbwise.description import ORIGINAL, Description
 from limbwise.errors import BadInput
@@ -16,7 +17,6 @@ from limbwise.estimator import Estimator
 from limbwise.evaluation.evaluate import as_pose, evaluate, layout_of
 from limbwise.geometry import letterbox
 from limbwise.network_output import NetworkOutput
-from limbwise.refine import box_view, crop_view
 from limbwise.skeleton import BODY, COCO, Skeleton
 from limbwise.tta import mean, mirrored, resampled
 from test_estimator import perfect

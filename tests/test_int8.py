@@ -12,6 +12,7 @@ import torch
 from conftest import REFERENCE, VAL, needs_reference, needs_val
 from limbwise.backends import onnxruntime, openvino, pytorch
 from limbwise.cli.app import exit_code
+from limbwise.crops import box_crops, crops
 from limbwise.errors import BadInput
 from limbwise.estimator import load
 from limbwise.evaluation.boxes import coco_box, in_picture
@@ -30,7 +31,6 @@ from limbwise.networks.checkpoint import save
 from limbwise.networks.lightweight_openpose import LightweightOpenPose
 from limbwise.networks.lite_hrnet import LiteHRNet
 from limbwise.networks.picture_model import to_onnx
-from limbwise.refine import box_crops, crops
 from limbwise.skeleton import COCO
 from limbwise.sources.image import read_picture
 from limbwise.train.start import TRAINED, begin

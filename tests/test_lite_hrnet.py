@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import REFERENCE, VAL
+from limbwise.crops import box_view
 from limbwise.export.onnx import export
 from limbwise.geometry import View, warp_crop
 from limbwise.networks import checkpoint as checkpoints
 from limbwise.networks.checkpoint import build, normalised
 from limbwise.networks.lite_hrnet import LiteHRNet, UnitPair
 from limbwise.networks.picture_model import to_onnx
-from limbwise.refine import box_view, mirrored_maps
+from limbwise.refine import mirrored_maps
 from limbwise.skeleton import COCO, Skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

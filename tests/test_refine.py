@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from conftest import drawn, standing
 from limbwise.backends.base import Backend
 from limbwise.cli.app import exit_code
+from limbwise.crops import crop_view
 from limbwise.description import ORIGINAL, Description
 from limbwise.errors import BadInput
 from limbwise.estimator import Estimator, load
@@ -19,7 +20,7 @@ from limbwise.networks.checkpoint import build, save
 from limbwise.peaks import argmax
 from limbwise.pipeline import flow
 from limbwise.pose import Pose
-from limbwise.refine import crop_view, distinct, expected_oks, refine
+from limbwise.refine import distinct, expected_oks, refine
 from limbwise.skeleton import BODY, Skeleton
 from limbwise.sources.frames import Frame
 

@@ -24,7 +24,7 @@ import pytest
 
 from browsing import PROBLEM, SHOWN, Page, browser, needs_chromium, npm_package
 from conftest import VAL
-from limbwise import boxes, estimator, pose, proportions, refine
+from limbwise import boxes, crops, estimator, pose, proportions, refine
 from limbwise.estimator import SAMPLE, load
 from limbwise.models.catalogue import CATALOGUE, MODELS
 from limbwise.server.static_page import OWN, RUNTIME, SHARED, STATIC
@@ -129,8 +129,8 @@ def test_the_page_counts_with_the_numbers_that_python_counts_with() -> None:
         "MAX_PEOPLE": refine.MAX_PEOPLE,
     }
     assert constants("refine.js") == {
-        "BOX_MARGIN": refine.BOX_MARGIN,
-        "MIN_SCALE": refine.MIN_EXTENT,
+        "BOX_MARGIN": crops.BOX_MARGIN,
+        "MIN_SCALE": crops.MIN_EXTENT,
         "MIN_CONFIDENCE": usual[1]["min_confidence"],
         "SURE": refine._SURE,
         "OUTSIDE": refine._OUTSIDE,

@@ -24,6 +24,7 @@ from ..atomic import failing_to_write, replacing
 from ..backends import onnxruntime, openvino
 from ..backends.base import Backend, has
 from ..boxes import ious
+from ..crops import Floats, box_crops, box_of, crops
 from ..data.coco_file import CocoFile, Labelled, read_coco
 from ..description import KEY
 from ..errors import BadInput
@@ -35,7 +36,7 @@ from ..models.catalogue import CATALOGUE
 from ..networks.checkpoint import load
 from ..networks.picture_model import to_onnx
 from ..pose import oks
-from ..refine import Floats, box_crops, box_of, check_pair, crops
+from ..refine import check_pair
 from ..sources.image import read_picture
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

@@ -48,6 +48,7 @@ FILES = {
     "/": (PAGE / "index.html", "text/html; charset=utf-8"),
     "/page.css": (PAGE / "page.css", "text/css; charset=utf-8"),
     "/page.js": (PAGE / "page.js", "text/javascript; charset=utf-8"),
+    "/stage.js": (PAGE / "stage.js", "text/javascript; charset=utf-8"),
     "/clipboard.js": (PAGE / "clipboard.js", "text/javascript; charset=utf-8"),
     "/draw.js": (PAGE / "draw.js", "text/javascript; charset=utf-8"),
     "/film.js": (PAGE / "film.js", "text/javascript; charset=utf-8"),

@@ -23,7 +23,8 @@ PAGE = resources.files(__package__) / "page"
 STATIC = resources.files(__package__) / "static"
 
 SHARED = (
-    "page.css", "page.js", "clipboard.js", "draw.js", "film.js", "frames.js", "icon.svg",
+    "page.css", "page.js", "stage.js", "clipboard.js", "draw.js", "film.js", "frames.js",
+    "icon.svg",
 )  # fmt: skip
 OWN = (
     "boxes.js", "estimator.js", "geometry.js", "live.js", "peaks.js", "proportions.js", "refine.js",

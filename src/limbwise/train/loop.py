@@ -247,7 +247,7 @@ class Run:
         data = io.BytesIO()  # PyTorch does not say why it cannot write
         torch.save(state, data)
         with failing_to_write(self.out / LAST), replacing(self.out / LAST) as path:
-            path.write_bytes(data.getbuffer())
+            path.write_bytes(data.getvalue())  # a buffer in a traceback crashes Python 3.12.1
         checkpoints.save(self.averaged(), self.out / "last.safetensors")
         self._saved = self.step
 

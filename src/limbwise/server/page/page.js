@@ -1,20 +1,17 @@
-// The page: what a person does, what is shown. The drawing is in draw.js, the stream in live.js,
-// films in film.js, talking to the server in server.js. Without a server live.js and server.js are
-// others, which ask networks in the browser.
+// The page: what a person does. What is shown is in stage.js, the stream in live.js, films in
+// film.js, talking to the server in server.js. Without a server live.js and server.js are others,
+// which ask networks in the browser.
 
 import { canPaste, NOTHING, pasted } from "./clipboard.js";
-import { drawPeople, visible } from "./draw.js";
 import { Film, kind, recorded } from "./film.js";
 import { Live } from "./live.js";
 import { ask, Refusal } from "./server.js";
+import { $, announce, canvas, complain, count, draw, introduce, now, reveal, save, say, show } from "./stage.js";
 
 const MAX_RECORDS = 20000;  // of a stream, kept for "Save JSON"
-const MAX_SIDE = 4096;        // side of the canvas; phones have no larger ones
 
-const $ = (id) => document.getElementById(id);
-const canvas = $("canvas"), context = canvas.getContext("2d"), video = $("video");
+const video = $("video");
 let about = null;      // what the server says of itself
-let now = null;        // { image, result }: what is on the canvas
 let records = [];      // results of this picture or stream, oldest first
 let live = null;       // the stream, while there is one
 let film = null;       // the poses of a video by their place, while one is open
@@ -32,6 +29,7 @@ function meet() {
 
 function met(answer) {
   about = answer;
+  introduce(about);
   const names = [about.model, about.second_stage].filter(Boolean).join(" + ");
   $("model").textContent = `${names} · ${about.runtime}`;
   showScore(100 * about.min_score);
@@ -184,25 +182,9 @@ async function streamEnded(why) {
 // What is shown.
 
 function present(image, result) {
-  records = [];
-  if (!live) records.push(result);
-  const does = $("welcome").contains(document.activeElement) && document.activeElement.dataset.does;
-  $("stage").classList.remove("empty");
-  $("welcome").hidden = true;
-  canvas.hidden = false;
-  document.querySelector(".again").hidden = false;
-  if (does) document.querySelector(`.again [data-does=${does}]`).focus();  // where the button is now
-  $("save-picture").disabled = $("save-json").disabled = false;
+  records = live ? [] : [result];
+  reveal();
   show(image, result);
-}
-
-function show(image, result) {
-  if (now && now.image !== image) now.image.close();
-  now = { image, result };
-  const scale = Math.min(1, MAX_SIDE / Math.max(image.width, image.height));
-  const width = Math.round(image.width * scale), height = Math.round(image.height * scale);
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  draw();
 }
 
 // A film's poses that are known already, at the place that was sought.
@@ -213,58 +195,11 @@ async function showAgain() {
   if (mine === turn) show(image, result);
 }
 
-function draw() {
-  if (!now) return;
-  const mirror = $("mirror").checked;
-  context.setTransform(mirror ? -1 : 1, 0, 0, 1, mirror ? canvas.width : 0, 0);
-  context.drawImage(now.image, 0, 0, canvas.width, canvas.height);
-  context.resetTransform();
-  drawPeople(context, about, now.result, { minConfidence: minConfidence(), minScore: minScore(), ids: $("ids").checked, mirror });
-  $("people").textContent = shown().length;
-  canvas.setAttribute("aria-label", `${count()} with skeletons drawn over the picture`);
-}
-
-const minConfidence = () => $("confidence").value / 100;
-const minScore = () => (Number($("score").value) > Number($("score").min) ? $("score").value / 100 : 0);
-const shown = () => visible(now.result.people, minConfidence(), minScore());
-
-function count() {
-  const number = shown().length;
-  return number === 1 ? "One person" : number ? `${number} people` : "Nobody";
-}
-
 // After a control has changed who is drawn.
 function recount() {
   if (!now) return;
   draw();
   if (!live) say(`${count()} shown.`);
-}
-
-function say(text) {
-  $("status").textContent = text;
-}
-
-// For screen readers: in a stream only changes, and not all the time.
-let spoken = 0;
-function announce() {
-  const text = `${count()} in the picture.`;
-  if (performance.now() - spoken < 2000 || $("status").textContent === text) return;
-  spoken = performance.now();
-  say(text);
-}
-
-function complain(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = !text;
-  if (text) say("");
-}
-
-function save(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 let saving = false;

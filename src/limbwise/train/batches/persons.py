@@ -1,4 +1,4 @@
-"""Crops of one person each, as the second stage sees them (refine.py), and what a first stage may
+"""Crops of one person each, as the second stage sees them (crops.py), and what a first stage may
 have found of that person: keypoints beside their places, on the wrong side, of somebody else, or
 not at all.
 
@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...crops import BOX_MARGIN, MIN_EXTENT, box_fraction
 from ...data.annotations import LABELLED, UNLABELLED
-from ...refine import BOX_MARGIN, MIN_EXTENT, box_fraction
 from .augmentation import Augment, Dice
 from .batch import Batch, TargetOptions, batch_of
 from .crop import People, Plane, finer, plane_of, times, turned
