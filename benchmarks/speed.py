@@ -8,7 +8,7 @@ the bundled models alone: a frame of 480 x 640 with four people, and one of twen
 YOLO26n-pose's network, which Ultralytics (AGPL, not a part of this) builds from its YAML with
 random weights and exports for inputs of 480 x 640. Times are told twice: of pictures that change
 between the models one by one, so that each finds the caches full of the others' weights, and of
-five in a row by one model, as in a film.
+twenty in a row by one model, as in a film.
 
 Everything that is compared is timed in one process, in turns, so that a noisy moment hits all of
 it alike; what counts is the ratio.
@@ -87,10 +87,10 @@ def bundled(threads: int, rounds: int, yolo: Path | None) -> None:
             jobs |= {
                 f"  {name}: {part}": job for part, job in parts if part not in ("draw", "whole")
             }
-    for in_a_row in (1, 5):
-        timings = interleaved(jobs, rounds // in_a_row, in_a_row)
+    for in_a_row, times in ((1, rounds), (20, max(rounds // 4, 1))):
+        timings = interleaved(jobs, times, in_a_row)
         base = next(iter(timings.values()))
-        print(f"\nA frame of 480 x 640 to poses, {threads} threads, {rounds // in_a_row} rounds, "
+        print(f"\nA frame of 480 x 640 to poses, {threads} threads, {times} rounds, "
               f"{in_a_row} in a row:")  # fmt: skip
         for name, timing in timings.items():
             print(f"  {name:36} {show(timing)}, {timing.minimum / base.minimum:.2f} (minimum), "
