@@ -61,6 +61,7 @@ def bundle(flags: argparse.Namespace) -> None:
     made = as_shipped(checkpoints.load(flags.checkpoint))
     if flags.mean_with:
         made = mean(as_shipped(checkpoints.load(flags.mean_with)), made)
+    flags.out.mkdir(parents=True, exist_ok=True)
     out = flags.out / f"{flags.stem}.safetensors"
     checkpoints.save(made, out, half=True)
     if not made.description.crop and made.description.skeleton.keypoints:

@@ -20,6 +20,8 @@ from limbwise.train.batches.teacher import in_cells_of
 from limbwise.train.loss import map_loss
 from test_train_run import CALM, KITES, kites
 
+COVERED = replace(CALM, cut_out=1.0)  # in every crop something is hidden, in both sizes the same
+
 OURS = Description("ours", KITES, 4, crop=(128, 96), sigma=8.0, offset=-0.5)
 THEIRS = [
     Description("finer", KITES, 4, crop=(256, 192), sigma=8.0, offset=-0.5),
@@ -51,34 +53,44 @@ def test_what_a_teacher_draws_becomes_what_the_network_would_draw(theirs, at) ->
     assert np.abs(said - wanted).max() < 0.03
 
 
-def crops_of(tmp_path: Path, teacher: Backend) -> Sampler:
+def crops_of(tmp_path: Path, teacher: Backend, network: str = "lite-hrnet") -> Sampler:
     tmp_path.mkdir(exist_ok=True)
     labels = kites(tmp_path / "a", 6, 0)
-    made = build("lite-hrnet", KITES, 64)
+    made = build(network, KITES, 64)
     return feed(
-        read(labels, labels.parent), made, 64, torch.device("cpu"), teacher=teacher, settings=CALM
+        read(labels, labels.parent),
+        made,
+        64,
+        torch.device("cpu"),
+        teacher=teacher,
+        settings=COVERED,
     )
 
 
-def teacher_of(skeleton: Skeleton, shown: list[np.ndarray], crop=(96, 72)) -> Backend:
+def teacher_of(
+    skeleton: Skeleton, shown: list[np.ndarray], crop=(96, 72), stride: int = 4
+) -> Backend:
     def said(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each keypoint's number in its map, a tenth."""
         shown.append(images)
-        count, cells = len(skeleton.keypoints), (crop[0] // 4, crop[1] // 4)
+        count, cells = len(skeleton.keypoints), (crop[0] // stride, crop[1] // stride)
         maps = np.arange(count, dtype=np.float32)[None, :, None, None] / 10
         return np.broadcast_to(maps, (len(images), count, *cells)), np.zeros((len(images), 0, 1, 1))
 
     description = Description(
-        "lite-hrnet", skeleton, 4, crop=crop, prior=False, sigma=8.0, offset=-0.5
+        "lite-hrnet", skeleton, stride, crop=crop, prior=False, sigma=8.0, offset=-0.5
     )
     return Backend(description, "teacher", said)
 
 
+@pytest.mark.parametrize("network", ["lite-hrnet", "limbwise-person"])
 @pytest.mark.parametrize("crop", [(96, 72), (32, 24)])
-def test_a_teacher_sees_the_same_crops_at_its_own_size(tmp_path: Path, crop) -> None:
+def test_a_teacher_sees_the_same_crops_at_its_own_size(tmp_path: Path, crop, network: str) -> None:
     shown: list[np.ndarray] = []
     teacher = teacher_of(KITES, shown, crop)
-    batch = crops_of(tmp_path, teacher)(0, 8, (0, 1))
+    batch = crops_of(tmp_path, teacher, network)(0, 8, (0, 1))
+    assert batch.teacher_maps is not None
+    assert batch.teacher_maps.shape == batch.heatmaps.shape
     (detail,) = shown[:1]
     assert detail.shape == (8, *crop, 3)
     assert batch.detail is None
@@ -96,6 +108,13 @@ def test_a_network_with_the_teachers_crops_gets_no_others(tmp_path: Path) -> Non
     shown: list[np.ndarray] = []
     batch = crops_of(tmp_path, teacher_of(KITES, shown, (64, 48)))(0, 4, (0, 1))
     assert np.array_equal(shown[0], batch.images.permute(0, 2, 3, 1).numpy())
+
+
+def test_maps_of_the_same_crops_in_other_cells_are_brought_into_ours(tmp_path: Path) -> None:
+    teacher = teacher_of(KITES, [], (64, 48), stride=8)
+    batch = crops_of(tmp_path, teacher)(0, 4, (0, 1))
+    assert batch.teacher_maps is not None
+    assert batch.teacher_maps.shape == batch.heatmaps.shape
 
 
 def test_what_a_teacher_does_not_know_it_does_not_teach(tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 
+def first_cell(stride: int, offset: float | None) -> float:
+    """The input pixel of a map's first cell."""
+    return (stride - 1) / 2 if offset is None else offset
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkOutput:
     """heatmaps (K, h, w) in 0..1 and limbs (L, 2, h, w): unit vectors (x, y) along each limb.
@@ -30,7 +35,7 @@ class NetworkOutput:
     @property
     def first(self) -> float:
         """The input pixel of the first cell."""
-        return (self.stride - 1) / 2 if self.offset is None else self.offset
+        return first_cell(self.stride, self.offset)
 
     def pixels(self, cells: NDArray[np.floating]) -> Array:
         """Cell coordinates to input pixels."""

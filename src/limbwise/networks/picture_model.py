@@ -56,8 +56,8 @@ class PictureModel(nn.Module):
         )
 
     def _normalised(self, image: Tensor) -> Tensor:
-        """(image - mean) * scale. With a mean of each colour many pixels make a row: a CPU computes
-        192 numbers in one go, and three as slowly (docs/log.md)."""
+        """(image - mean) * scale. With a mean of each colour many pixels make a row: of three
+        numbers in a row CPUs leave most of a vector empty (docs/log.md)."""
         if isinstance(self.mean, float):
             return (image - self.mean) * self.scale
         rows = image.reshape(-1, 3 * _ROW)

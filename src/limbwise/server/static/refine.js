@@ -1,5 +1,5 @@
-// The second stage, as crops.py and refine.py have it: a crop round each box, and where the network sees the
-// keypoints in it, to poses in the image, each person once. A pose is { points, score, area }.
+// The second stage, as crops.py and refine.py have it: a crop round each box, and where the network
+// sees the keypoints in it, to poses in the image, each person once. A pose is { points, score, area }.
 
 import { back, crop } from "./geometry.js";
 import { peak } from "./peaks.js";

@@ -65,12 +65,12 @@ def feed(
     Raises:
         BadInput: there is nothing to train on, or the teacher knows nothing of it.
     """
+    if teacher:
+        check_teacher(teacher, made)
     if memory(labels, long_side=long_side) <= (_room(device) if room is None else room):
         pick = _from_memory(labels, device, long_side, workers)
     else:
         pick = _from_files(labels, device, long_side, workers)
-    if teacher:
-        check_teacher(teacher, made)
     if made.description.crop:
         detail = detail_size(teacher, made)
         sample = _person_sampler(pick, labels, made, found, seed, settings, detail)
@@ -156,7 +156,9 @@ def _person_sampler(
         if found is not None:
             scales = everything.pictures.scales[places]
             prior = resized(torch.from_numpy(found[rows]).to(device), scales[:, None])
-        return person_crops(everything, places, people, size, dice, settings, options, prior=prior)
+        return person_crops(
+            everything, places, people, size, dice, settings, options, prior=prior, detail=detail
+        )
 
     return sample
 

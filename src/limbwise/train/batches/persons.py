@@ -17,7 +17,7 @@ from .augmentation import Augment, Dice
 from .batch import Batch, TargetOptions, batch_of
 from .crop import People, Plane, finer, plane_of, times, turned
 from .loss_masks import in_crop
-from .pixels import appearance_of, drawn
+from .pixels import Appearance, appearance_of, drawn
 from .samples import Samples, Size
 
 _WEIGHT_UNLABELLED = 0.1  # what a keypoint counts that nobody labelled: mostly it is out of sight
@@ -40,6 +40,7 @@ def person_crops(
     options: TargetOptions | None = None,
     *,
     prior: Tensor | None = None,
+    detail: Size | None = None,
 ) -> Batch:
     """Crops of one person each, changed at random, with prior keypoints.
 
@@ -53,6 +54,7 @@ def person_crops(
         options: how targets are drawn; limbs are left out.
         prior: (N, K, 2) what a first stage found, in pixels of the pictures as stored, nan where
             that is nothing. Mostly the prior keypoints are these; else they are made up.
+        detail: height and width in which the same crops are made besides (`Batch.detail`).
     """
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, pictures, 0, dice)
@@ -63,13 +65,13 @@ def person_crops(
         seen = torch.where(real.any(dim=1)[:, None], real, seen)
         xy = torch.where(real[..., None], prior, xy)
     crop = _crop_round(*_found_extent(xy, seen, size), plane, size, settings, dice)
-    images = drawn(
-        samples, plane, crop, size, appearance_of(len(people), size, settings, dice), dice
-    )
+    appearance = appearance_of(len(people), size, settings, dice)
+    images = drawn(samples, plane, crop, size, appearance, dice)
     found = _in_crop(samples, people, crop, size, xy, torch.where(seen, LABELLED, UNLABELLED))
     known = (found.state[:, 0] == LABELLED) & ~dice.chance(_NOTHING, len(people), 1)
-    batch = _batch(samples, people, crop, images, options)
-    return replace(batch, prior_keypoints=torch.cat([found.keypoints[:, 0], known[..., None]], 2))
+    prior_keypoints = torch.cat([found.keypoints[:, 0], known[..., None]], 2)
+    batch = replace(_batch(samples, people, crop, images, options), prior_keypoints=prior_keypoints)
+    return _with_detail(batch, samples, plane, crop, detail, appearance, dice)
 
 
 def box_crops(
@@ -83,8 +85,7 @@ def box_crops(
     *,
     detail: Size | None = None,
 ) -> Batch:
-    """The same round the people's boxes, with the errors of a detector, without prior keypoints;
-    with `detail` the same crops of that size besides."""
+    """The same round the people's boxes, with the errors of a detector, without prior keypoints."""
     dice = Dice(generator, samples.keypoints.device)
     plane = plane_of(samples, pictures, 0, dice)
     low, high = samples.boxes[people].view(-1, 2, 2).unbind(1)
@@ -93,14 +94,24 @@ def box_crops(
     appearance = appearance_of(len(people), size, settings, dice)
     images = drawn(samples, plane, crop, size, appearance, dice)
     batch = _batch(samples, people, crop, images, options)
+    return _with_detail(batch, samples, plane, crop, detail, appearance, dice)
+
+
+def _with_detail(
+    batch: Batch, samples: Samples, plane: Plane, crop: Tensor, detail: Size | None,
+    appearance: Appearance, dice: Dice,
+) -> Batch:  # fmt: skip
+    """The batch and its crops drawn in the size `detail`, if that is one: in the same light, with
+    noise of their own."""
     if detail is None:
         return batch
-    larger = low.new_tensor(detail[::-1]) / low.new_tensor(size[::-1])
+    size = crop.new_tensor(batch.images.shape[:1:-1])
+    larger = crop.new_tensor(detail[::-1]) / size
     patch = (appearance.patch + 0.5) * larger.repeat(2) - 0.5
-    appearance = appearance._replace(patch=patch)
-    return replace(
-        batch, detail=drawn(samples, plane, finer(crop, larger), detail, appearance, dice)
+    shown = drawn(
+        samples, plane, finer(crop, larger), detail, appearance._replace(patch=patch), dice
     )
+    return replace(batch, detail=shown)
 
 
 def _batch(

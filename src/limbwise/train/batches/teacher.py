@@ -17,6 +17,7 @@ from torch import Tensor
 from ...backends.base import Backend
 from ...description import Description
 from ...errors import BadInput
+from ...network_output import first_cell
 from ...networks.checkpoint import Checkpoint
 from ...refine import SIGMA
 from .batch import Batch, Sampler
@@ -45,14 +46,14 @@ def detail_size(teacher: Backend | None, made: Checkpoint) -> Size | None:
 
 
 def taught(sample: Sampler, teacher: Backend, made: Checkpoint) -> Sampler:
-    """The same batches with the teacher's heatmaps (`Batch.teacher_maps`)."""
-    check_teacher(teacher, made)
+    """The same batches with the heatmaps of a teacher that was checked (`Batch.teacher_maps`)."""
     theirs, ours = teacher.description, made.description
     places = [
         theirs.skeleton.keypoints.index(name) if name in theirs.skeleton.keypoints else -1
         for name in ours.skeleton.keypoints
     ]
-    back = in_cells_of(ours, theirs) if detail_size(teacher, made) else None
+    alike = _drawing(ours) == _drawing(theirs) or not ours.crop
+    back = None if alike else in_cells_of(ours, theirs)
 
     def ask(number: int, count: int, share: tuple[int, int]) -> Batch:
         batch = sample(number, count, share)
@@ -63,6 +64,11 @@ def taught(sample: Sampler, teacher: Backend, made: Checkpoint) -> Sampler:
         return replace(batch, detail=None, teacher_maps=teacher_maps.to(batch.images.device))
 
     return ask
+
+
+def _drawing(its: Description) -> tuple[object, ...]:
+    """What a Gaussian looks like in its maps, and where."""
+    return its.crop, its.stride, first_cell(its.stride, its.offset), its.sigma or SIGMA
 
 
 def _in_order(maps: NDArray[np.float32], places: Sequence[int]) -> Tensor:
@@ -90,8 +96,10 @@ def in_cells_of(ours: Description, theirs: Description) -> tuple[Any, Any]:
 def _along(our: int, their: int, ours: Description, theirs: Description) -> NDArray[np.float32]:
     """One side, of `our` and `their` pixels; cells of either lie as its description says."""
     larger = their / our
-    here = _first(ours) + ours.stride * np.arange(our // ours.stride)
-    there = _first(theirs) + theirs.stride * np.arange(their // theirs.stride)
+    here, there = (
+        first_cell(its.stride, its.offset) + its.stride * np.arange(side // its.stride)
+        for its, side in ((ours, our), (theirs, their))
+    )
     wide, drawn = larger * (ours.sigma or SIGMA), theirs.sigma or SIGMA
     variance = max(wide**2 - drawn**2, (theirs.stride / 2) ** 2)
     away = (here[:, None] + 0.5) * larger - 0.5 - there
@@ -99,9 +107,3 @@ def _along(our: int, their: int, ours: Description, theirs: Description) -> NDAr
     gain = np.sqrt(1 + variance / drawn**2)
     weights *= gain / weights.sum(axis=1, keepdims=True)
     return np.asarray(weights, np.float32)
-
-
-def _first(description: Description) -> float:
-    """The input pixel of the first cell."""
-    middle = (description.stride - 1) / 2
-    return middle if description.offset is None else description.offset
