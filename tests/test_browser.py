@@ -112,6 +112,13 @@ def test_the_page_begins_with_the_servers_min_score_and_takes_a_higher_one(drive
         assert (page.pixels() == IMAGE).all() != (drawn == IMAGE).all()
 
 
+def saved(downloads: Path, pattern: str) -> list[Path]:
+    """The files that are there whole: Chromium makes an empty one first, and puts what it has
+    written as .crdownload in its place at the end."""
+    written = [*downloads.glob("*.crdownload")]
+    return [file for file in downloads.glob(pattern) if file.stat().st_size and not written]
+
+
 def test_the_description_is_saved_with_the_token(driver, downloads) -> None:
     with serving(token="open-sesame") as site:
         page = Page(driver, site)
@@ -119,7 +126,7 @@ def test_the_description_is_saved_with_the_token(driver, downloads) -> None:
         page.driver.refresh()
         page.until(lambda: page.text("model"))
         page.click("#openapi")
-        page.until(lambda: (downloads / "limbwise-openapi.json").is_file())
+        page.until(lambda: saved(downloads, "limbwise-openapi.json"))
         said = json.loads((downloads / "limbwise-openapi.json").read_text())
         assert said["info"]["title"] == "limbwise"
 
@@ -128,7 +135,7 @@ def test_what_is_shown_can_be_saved(page, downloads) -> None:
     drawn = open_picture(page)
     page.click("#save-picture")
     page.click("#save-json")
-    page.until(lambda: len(list(downloads.glob("limbwise.*[gn]"))) == 2)
+    page.until(lambda: len(saved(downloads, "limbwise.*[gn]")) == 2)
     assert (cv2.imread(str(downloads / "limbwise.png")) == drawn).all()
     said = json.loads((downloads / "limbwise.json").read_text())
     assert said == page.site.ask("/v1/poses", encoded(IMAGE, ".png")).json
@@ -302,11 +309,10 @@ def test_a_film_is_gone_through_again_and_saved_with_its_poses(page, downloads) 
     asked = "return performance.getEntriesByType('resource').length"
     before = page.run(asked)
     page.click("#save-video")
-    page.until(lambda: [*downloads.glob("limbwise.mp4"), *downloads.glob("limbwise.webm")])
+    page.until(lambda: saved(downloads, "limbwise.[mw][pe]*"))
     assert page.run(asked) == before
-    saved = next(downloads.glob("limbwise.[mw][pe]*"))
-    page.until(lambda: saved.stat().st_size and not [*downloads.glob("*.crdownload")])
-    with av.open(saved) as container:
+    (video,) = saved(downloads, "limbwise.[mw][pe]*")
+    with av.open(video) as container:
         frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
     assert len(frames) >= 5
     coloured = [(f.max(axis=2).astype(int) - f.min(axis=2) > 60).sum() for f in frames]
